@@ -1,11 +1,11 @@
 """Everything `accel` raises on purpose, so that a job can end in one clear sentence.
 
-    AccelError
-    ├── ModelError        a model is missing, broken, untrusted, or lacks an element
-    ├── StructureError    structures are missing, empty, or unreadable
-    ├── PlanError         a plan is unknown or cannot be applied to this model
-    ├── MissingBackend    a library or a device that the plan needs is not here
-    └── ParityError       a technique disagreed with mace-torch in fp64
+AccelError
+├── ModelError        a model is missing, broken, untrusted, or lacks an element
+├── StructureError    structures are missing, empty, or unreadable
+├── PlanError         a plan is unknown or cannot be applied to this model
+├── MissingBackend    a library or a device that the plan needs is not here
+└── ParityError       a technique disagreed with mace-torch in fp64
 """
 
 

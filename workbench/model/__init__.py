@@ -1,0 +1,1 @@
+"""Values that the program is about. None of them does any input or output."""

@@ -1,0 +1,129 @@
+"""Jobs: what the scheduler was asked to run, and what is known of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from jobs.spec import RunSpec
+
+
+class JobState(StrEnum):
+    """Where a job is. What is not known to be over is not over."""
+
+    SUBMITTING = "SUBMITTING"
+    """Asked for; the scheduler's answer is not here yet."""
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    SUSPENDED = "SUSPENDED"
+    COMPLETING = "COMPLETING"
+    UNKNOWN = "UNKNOWN"
+    """The scheduler says something that this program does not know, or nothing."""
+    COMPLETED = "COMPLETED"
+    FAILED = "FAILED"
+    TIMEOUT = "TIMEOUT"
+    CANCELLED = "CANCELLED"
+    OUT_OF_MEMORY = "OUT_OF_MEMORY"
+    NODE_FAIL = "NODE_FAIL"
+    PREEMPTED = "PREEMPTED"
+    LOST = "LOST"
+    """Its processes are gone and left no exit status behind: killed, or the host went down."""
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the job will not change any more unless somebody starts it again."""
+        return self in _OVER
+
+
+_OVER = frozenset(
+    {
+        JobState.COMPLETED,
+        JobState.FAILED,
+        JobState.TIMEOUT,
+        JobState.CANCELLED,
+        JobState.OUT_OF_MEMORY,
+        JobState.NODE_FAIL,
+        JobState.PREEMPTED,
+        JobState.LOST,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Resources:
+    """What a job asks of the scheduler. None leaves the choice to the profile or the site."""
+
+    time_limit_s: int = 3600
+    cpus: int = 1
+    gpus: int = 0
+    memory_mb: int | None = None
+    partition: str | None = None
+    qos: str | None = None
+    account: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """One run and what it needs."""
+
+    run: RunSpec
+    resources: Resources = field(default_factory=Resources)
+
+    @property
+    def name(self) -> str:
+        """For people: the run's own name, or what it does."""
+        return self.run.name or self.run.experiment
+
+
+@dataclass(frozen=True, slots=True)
+class JobKey:
+    """What the scheduler calls a job. Ids wrap and get reset, so the submit time is part of it."""
+
+    cluster: str
+    native_id: str
+    submitted_at: float
+    """Seconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobStatus:
+    """What the scheduler says of a job at one moment."""
+
+    state: JobState
+    reason: str = ""
+    """Why it waits, or why it ended, in the scheduler's words."""
+    started_at: float | None = None
+    ended_at: float | None = None
+    exit_code: int | None = None
+    """Of the job's script; 128 + n where signal n ended it."""
+    node: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the program knows it."""
+
+    id: str
+    """The program's own name for it: short, unique in the store, also the name of its folder."""
+    profile: str
+    folder: str
+    """The run's folder on the host: the truth about the run."""
+    spec: JobSpec
+    status: JobStatus
+    created_at: float
+    key: JobKey | None = None
+    """None until the scheduler has answered."""
+    resubmitted_from: str | None = None
+    as_of: float = 0.0
+    """When the status was last heard from the scheduler; 0 for never."""
+
+    @property
+    def state(self) -> JobState:
+        """Where it is."""
+        return self.status.state
+
+    def elapsed_s(self, now: float) -> float | None:
+        """How long it has run, or ran; None before it started."""
+        if self.status.started_at is None:
+            return None
+        return max(0.0, (self.status.ended_at or now) - self.status.started_at)

@@ -1,0 +1,128 @@
+"""Run: what a run's events add up to. `Run.apply` is the only way in which it changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from jobs.protocol import (
+    Accuracy,
+    Caution,
+    Epoch,
+    Event,
+    Failure,
+    Finish,
+    Json,
+    Progress,
+    Resource,
+    Result,
+    Start,
+    Timing,
+)
+from workbench.model.series import Series
+
+_MOST_NOTES = 200
+
+
+@dataclass(slots=True)
+class Run:
+    """The fold of a run's events, attempts and all."""
+
+    last_seq: int = 0
+    attempt: int = 0
+    start: Start | None = None
+    """Of the current attempt."""
+    started_at: float | None = None
+    """When the current attempt started, by the clock of its host."""
+    heard_at: float | None = None
+    """The time of the last event, by the same clock."""
+    progress: Progress | None = None
+    timings: dict[tuple[str, str], Series] = field(default_factory=dict)
+    """Timed evaluations in ms, by plan and case; x counts them. Of the current attempt."""
+    accuracies: dict[tuple[str, str, str], Accuracy] = field(default_factory=dict)
+    """By plan, case and what the error is against; the newest each."""
+    metrics: dict[str, Series] = field(default_factory=dict)
+    """Numbers by epoch, by name."""
+    cpu_percent: Series = field(default_factory=Series)
+    rss_mb: Series = field(default_factory=Series)
+    resource: Resource | None = None
+    notes: list[str] = field(default_factory=list)
+    """Warnings, oldest first; at most the last 200."""
+    failure: str | None = None
+    result: Result | None = None
+    finish: Finish | None = None
+    n_events: int = 0
+
+    @property
+    def provenance(self) -> Mapping[str, Json]:
+        """What the numbers were measured on."""
+        return self.start.provenance if self.start else {}
+
+    def apply_all(self, events: Iterable[Event]) -> bool:
+        """Apply several; true where any was new."""
+        changed = False
+        for event in events:
+            changed |= self.apply(event)
+        return changed
+
+    def apply(self, event: Event) -> bool:
+        """Take in one event; false where it was seen before."""
+        if event.seq <= self.last_seq:
+            return False
+        self.last_seq = event.seq
+        self.n_events += 1
+        self.heard_at = event.t
+        if event.attempt != self.attempt:
+            self._begin_attempt(event)
+        body = event.body
+        if isinstance(body, Timing):
+            if body.phase == "timed" and body.ms is not None:
+                series = self.timings.get((body.plan, body.case))
+                if series is None:
+                    series = self.timings[body.plan, body.case] = Series()
+                series.append(len(series), body.ms)
+        elif isinstance(body, Progress):
+            self.progress = body
+        elif isinstance(body, Resource):
+            self.resource = body
+            since = event.t - (self.started_at or event.t)
+            if body.cpu_percent is not None:
+                self.cpu_percent.append(since, body.cpu_percent)
+            if body.rss_mb is not None:
+                self.rss_mb.append(since, body.rss_mb)
+        elif isinstance(body, Accuracy):
+            self.accuracies[body.plan, body.case, body.against] = body
+        elif isinstance(body, Epoch):
+            for name, value in body.metrics.items():
+                if isinstance(value, int | float):
+                    self.metrics.setdefault(name, Series()).append(body.epoch, value)
+        elif isinstance(body, Start):
+            self.start = body
+        elif isinstance(body, Caution):
+            self.notes = [*self.notes[1 - _MOST_NOTES :], body.message]
+        elif isinstance(body, Failure):
+            self.failure = body.message
+        elif isinstance(body, Result):
+            self.result = body
+        elif isinstance(body, Finish):
+            self.finish = body
+        return True
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until it is done at the pace so far, by its host's clock; None where it is not known."""
+        progress, started, heard = self.progress, self.started_at, self.heard_at
+        if progress is None or started is None or heard is None or self.finish:
+            return None
+        if not 0 < progress.done <= progress.total:
+            return None
+        return (heard - started) * (progress.total - progress.done) / progress.done
+
+    def _begin_attempt(self, event: Event) -> None:
+        """A new attempt measures anew: mixing its numbers with the last one's would compare two machines."""
+        self.attempt = event.attempt
+        self.started_at = event.t
+        self.start = self.progress = self.resource = self.failure = self.result = self.finish = None
+        self.timings.clear()
+        self.accuracies.clear()
+        self.cpu_percent, self.rss_mb = Series(), Series()

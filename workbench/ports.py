@@ -1,0 +1,218 @@
+"""The seams of the local side: what a connection, a scheduler and the workbench itself can do.
+
+Whatever talks to the outside stands behind one of these protocols, `services` alone chooses which,
+and nothing that draws knows more than this module.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass
+from typing import Protocol
+
+from jobs.spec import RunSpec
+from workbench.model.job import Job, JobKey, JobSpec, JobStatus, Resources
+from workbench.model.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """What a command left behind."""
+
+    exit_status: int
+    """Its exit status; -n where signal n ended it."""
+    stdout: bytes
+    stderr: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class FileChunk:
+    """Part of a file."""
+
+    offset: int
+    """Of its first byte."""
+    data: bytes
+    size: int
+    """Of the whole file at that moment."""
+
+
+class ByteStream(Protocol):
+    """A two-way stream of bytes: a forwarded channel."""
+
+    async def read(self, most: int) -> bytes:
+        """At least one byte and at most `most`; none at the end."""
+
+    async def write(self, data: bytes) -> None:
+        """Send, waiting while the other side is slow."""
+
+    async def write_eof(self) -> None:
+        """Say that nothing more will be sent."""
+
+
+class RemoteProcess(Protocol):
+    """A command that is running."""
+
+    def stdout(self) -> AsyncIterator[bytes]:
+        """Its output as it comes."""
+
+    async def write(self, data: bytes) -> None:
+        """Send to its standard input."""
+
+    async def write_eof(self) -> None:
+        """End its standard input."""
+
+    async def wait(self) -> Completed:
+        """Its end; stdout that was taken from `stdout()` is not in it again."""
+
+
+class Connection(Protocol):
+    """A host on which commands can be run and files read: over SSH, or this machine itself.
+
+    Commands are argument lists; no shell ever reads them. Paths are absolute or relative to the home
+    folder. Everything raises `ConnectionFailed` where the host cannot be talked to, `LinkLost` where
+    that happened half-way. Time limits belong to the caller.
+    """
+
+    host: str
+    """For people and messages."""
+
+    async def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        cwd: str | None = None,
+        env: Mapping[str, str] | None = None,
+        check: bool = True,
+    ) -> Completed:
+        """Run a command to its end; `env` is added to the host's own.
+
+        Raises:
+            CommandFailed: It ended with an exit status other than 0, and `check` is set.
+        """
+
+    def stream(
+        self, argv: Sequence[str], *, cwd: str | None = None, env: Mapping[str, str] | None = None
+    ) -> AbstractAsyncContextManager[RemoteProcess]:
+        """Run a command whose output is read as it comes; leaving the context ends it."""
+
+    async def read(self, path: str, offset: int = 0, most: int | None = None) -> FileChunk:
+        """The file from `offset` on, at most `most` bytes of it.
+
+        Raises:
+            FileFailed: It is not there or cannot be read.
+        """
+
+    async def write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
+        """Put a file in place whole: under a temporary name first, then moved. Makes its folder.
+
+        Raises:
+            FileFailed: It cannot be written (no room, no permission); what was there before stays.
+        """
+
+    async def put_tree(self, files: Mapping[str, bytes], folder: str) -> None:
+        """Make a folder with these files in it, by relative path, whole or not at all.
+
+        Does nothing where the folder is already there.
+        """
+
+    def open_channel(self, host: str, port: int) -> AbstractAsyncContextManager[ByteStream]:
+        """A TCP connection made from the host to `host:port`."""
+
+    async def close(self) -> None:
+        """Let go of it; what runs on the host goes on."""
+
+
+class Scheduler(Protocol):
+    """What starts jobs on a host and knows what became of them."""
+
+    async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
+        """Have `argv` run in the job's folder, detached from this program.
+
+        Submitting the same job again (same id) gives the key of the first time and starts nothing.
+
+        Raises:
+            SchedulerError: It was refused.
+        """
+
+    async def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
+        """What is known of these jobs, by their ids; a job that is not in the answer is not known."""
+
+    async def cancel(self, job: Job) -> None:
+        """Ask a job to end; that it has ended shows in a later poll."""
+
+    async def requeue(self, job: Job) -> JobKey:
+        """Start a job that is over once more, in the same folder: its next attempt.
+
+        Raises:
+            SchedulerError: It is not over.
+        """
+
+
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A job with what its events have added up to: what the screens draw."""
+
+    job: Job
+    run: Run
+
+
+class Workbench(Protocol):
+    """Everything that the screens and the command line can ask for. Implemented in `services`."""
+
+    def profiles(self) -> Sequence[str]:
+        """Names of the places where jobs can run, the default one first."""
+
+    def jobs(self) -> Sequence[Job]:
+        """All that is known, newest first, without asking anybody."""
+
+    def job(self, id_or_prefix: str) -> Job:
+        """One job by its id, or by the beginning of its id.
+
+        Raises:
+            NotFound: There is none, or more than one.
+        """
+
+    def run(self, job_id: str) -> Run:
+        """What the events of a job have added up to so far, without asking anybody."""
+
+    async def refresh(self) -> Sequence[Job]:
+        """Ask the schedulers; the jobs that have changed."""
+
+    async def fetch(self, job_id: str) -> bool:
+        """Take in what is new of a run's events; true where anything was."""
+
+    async def log(self, job_id: str, *, tail_bytes: int | None = None) -> bytes:
+        """The run's standard output and error, or the end of it."""
+
+    async def submit(self, spec: RunSpec, resources: Resources, *, profile: str | None = None) -> Job:
+        """Start a run."""
+
+    async def resubmit(self, job_id: str, *, spec: JobSpec | None = None) -> Job:
+        """Start a new run of a job that is over, in a new folder, changed by `spec` where it is given.
+
+        Raises:
+            NotAllowed: The job is not over.
+        """
+
+    async def requeue(self, job_id: str) -> Job:
+        """Start a job that is over once more in its own folder, so that it goes on from there.
+
+        Raises:
+            NotAllowed: The job is not over.
+        """
+
+    async def cancel(self, job_id: str) -> Job:
+        """Ask a job to end.
+
+        Raises:
+            NotAllowed: The job is over already.
+        """
+
+    async def results(self, job_id: str) -> Mapping[str, object]:
+        """The results file of a finished run.
+
+        Raises:
+            NotAllowed: There is none yet.
+        """
