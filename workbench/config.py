@@ -1,0 +1,138 @@
+"""The configuration: where the program keeps its things, and the places where jobs run.
+
+`$XDG_CONFIG_HOME/mace-workbench/config.toml`:
+
+    default = "local"
+
+    [profiles.local]
+    python = "/opt/mace/bin/python"
+    slots = 2
+
+A profile named `local`, this machine, is always there; a section of that name changes it.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, get_args
+
+from workbench.errors import ConfigError, NotFound
+from workbench.model.profile import ClusterProfile, ConnectionKind, SchedulerKind
+
+_APP = "mace-workbench"
+_LOCAL = "local"
+_CHOICES = {"connection": get_args(ConnectionKind), "scheduler": get_args(SchedulerKind)}
+_TYPES: Mapping[str, type[Any]] = {"slots": int, "env": dict}
+"""Of the profile's keys that are not text."""
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """What the user has set, and the folders that follow from the environment."""
+
+    profiles: Mapping[str, ClusterProfile]
+    default_profile: str
+    state_folder: Path
+    """The store and the log."""
+    data_folder: Path
+    """Runs and code of jobs on this machine."""
+
+    def profile(self, name: str | None = None) -> ClusterProfile:
+        """The profile of that name, or the default one.
+
+        Raises:
+            NotFound: There is none.
+        """
+        name = name or self.default_profile
+        if name not in self.profiles:
+            raise NotFound(f"There is no profile {name!r}; there are: {', '.join(self.profiles)}.")
+        return self.profiles[name]
+
+
+def load_config(env: Mapping[str, str] = os.environ) -> Config:
+    """The user's configuration; a file that is not there is an empty one.
+
+    Raises:
+        ConfigError: The file cannot be read or understood.
+    """
+    path = _folder(env, "XDG_CONFIG_HOME", ".config") / "config.toml"
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        text = ""
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"The configuration {path} cannot be read: {error}.") from error
+    profiles, default = parse_config(text, str(path))
+    return Config(
+        profiles=profiles,
+        default_profile=default,
+        state_folder=_folder(env, "XDG_STATE_HOME", ".local/state"),
+        data_folder=_folder(env, "XDG_DATA_HOME", ".local/share"),
+    )
+
+
+def parse_config(text: str, source: str) -> tuple[dict[str, ClusterProfile], str]:
+    """The profiles in `text`, and the name of the default one; `source` is for messages.
+
+    Raises:
+        ConfigError: Names the key and the line.
+    """
+    try:
+        record = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{source} is not valid TOML: {error}.") from error
+    for key in record:
+        if key not in ("default", "profiles"):
+            raise _error(source, text, key, "is not known; there are: default, profiles")
+    profiles = {_LOCAL: ClusterProfile(_LOCAL)}
+    sections = record.get("profiles", {})
+    if not isinstance(sections, dict) or not all(isinstance(item, dict) for item in sections.values()):
+        raise _error(source, text, "profiles", "should hold sections such as [profiles.local]")
+    for name, section in sections.items():
+        profiles[name] = _profile(name, section, source, text)
+    default = record.get("default", _LOCAL)
+    if default not in profiles:
+        raise _error(source, text, "default", f"names no profile; there are: {', '.join(profiles)}")
+    return profiles, default
+
+
+def _profile(name: str, section: Mapping[str, Any], source: str, text: str) -> ClusterProfile:
+    known = [item.name for item in fields(ClusterProfile) if item.name != "name"]
+    for key, value in section.items():
+        if key not in known:
+            raise _error(source, text, key, f"is not known; there are: {', '.join(known)}", name)
+        wanted = _TYPES.get(key, str)
+        if type(value) is not wanted:
+            raise _error(source, text, key, f"should be of type {wanted.__name__}, not {value!r}", name)
+        if key in _CHOICES and value not in _CHOICES[key]:
+            raise _error(source, text, key, f"should be one of {', '.join(_CHOICES[key])}", name)
+        if key == "slots" and value < 1:
+            raise _error(source, text, key, "should be at least 1", name)
+        if key == "env" and not all(isinstance(item, str) for item in value.values()):
+            raise _error(source, text, key, "should hold texts", name)
+    return ClusterProfile(name, **section)
+
+
+def _error(source: str, text: str, key: str, problem: str, profile: str | None = None) -> ConfigError:
+    """A sentence that names the key and, where it can be found, the line."""
+    section = None
+    for number, line in enumerate(text.splitlines(), 1):
+        header = re.match(r"\s*\[\s*profiles\.\"?([^\"\]]+?)\"?\s*\]", line)
+        if header:
+            section = header[1]
+        if section == profile and re.match(rf"\s*\"?{re.escape(key)}\"?\s*[=.]", line):
+            return ConfigError(f"{source}, line {number}: {key} {problem}.")
+    where = f" of profile {profile}" if profile else ""
+    return ConfigError(f"{source}: {key}{where} {problem}.")
+
+
+def _folder(env: Mapping[str, str], variable: str, default: str) -> Path:
+    # The XDG specification: a relative path there is to be ignored.
+    base = env.get(variable, "")
+    root = Path(base) if base.startswith("/") else Path(env.get("HOME") or Path.home()) / default
+    return root / _APP

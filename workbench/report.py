@@ -1,0 +1,94 @@
+"""What the command line prints: values in, text or plain JSON values out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from workbench.model.job import Job
+from workbench.model.record import job_record
+from workbench.model.run import Run
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Columns as wide as their content; the first one to the left, numbers to the right."""
+    lines = [list(header), *(list(row) for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
+    numeric = [all(_is_numeric(line[column]) for line in lines[1:]) for column in range(len(header))]
+    return "\n".join(
+        "  ".join(
+            cell.rjust(width) if right else cell.ljust(width)
+            for cell, width, right in zip(line, widths, numeric, strict=True)
+        ).rstrip()
+        for line in lines
+    )
+
+
+def duration(seconds: float | None) -> str:
+    """`1:02:03`, `2:03`, or `-` where it is not known."""
+    if seconds is None:
+        return "-"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def jobs_table(jobs: Sequence[Job], now: float) -> str:
+    """The jobs, one a line."""
+    rows = [
+        (
+            job.id,
+            job.state.value,
+            plain(job.spec.name),
+            job.spec.run.experiment,
+            job.profile,
+            duration(job.elapsed_s(now)),
+            plain(job.status.reason),
+        )
+        for job in jobs
+    ]
+    return table(("ID", "STATE", "NAME", "EXPERIMENT", "PROFILE", "ELAPSED", "REASON"), rows)
+
+
+def progress_line(job: Job, run: Run) -> str:
+    """Where a run is, in one line."""
+    parts = [job.state.value.lower()]
+    if run.progress:
+        parts.append(f"{run.progress.done}/{run.progress.total} {plain(run.progress.stage)}")
+    if run.eta_s is not None:
+        parts.append(f"{duration(run.eta_s)} left")
+    return f"{job.id}: " + ", ".join(parts)
+
+
+def run_values(job: Job, run: Run) -> dict[str, Any]:
+    """A job and what its events add up to, as plain JSON values."""
+    return {
+        "job": job_record(job),
+        "attempt": run.attempt,
+        "n_events": run.n_events,
+        "progress": {"done": run.progress.done, "total": run.progress.total} if run.progress else None,
+        "provenance": dict(run.provenance),
+        "summary": dict(run.result.summary) if run.result else None,
+        "warnings": run.notes,
+        "error": run.failure,
+    }
+
+
+def summary_table(summary: Mapping[str, Any]) -> str:
+    """The result of a run: a table where the summary has `columns` and `rows`, else its keys and values."""
+    columns, rows = summary.get("columns"), summary.get("rows")
+    if not (isinstance(columns, list) and isinstance(rows, list)):
+        return table(("KEY", "VALUE"), [(plain(key), plain(value)) for key, value in summary.items()])
+    text = table([plain(name) for name in columns], [[plain(cell) for cell in row] for row in rows])
+    measured_on = summary.get("measured_on")
+    return f"{text}\n\n{plain(measured_on)}" if measured_on else text
+
+
+def plain(value: object) -> str:
+    """Text from a cluster as one line without control characters: it is data, and moves no cursor."""
+    text = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "".join(letter if letter.isprintable() else "�" for letter in text)
+
+
+def _is_numeric(cell: str) -> bool:
+    return cell in ("", "-") or cell[0].isdigit() or (cell[0] in "-+" and cell[1:2].isdigit())
