@@ -40,10 +40,9 @@ def _version(package: str) -> str | None:
 def _torch() -> dict[str, Any]:
     """Whether torch and mace-torch can be imported, and which GPUs they see."""
     try:
-        import torch
-
         # mace first: e3nn alone cannot be imported with torch from 2.6 on.
         import mace.modules  # noqa: F401
+        import torch
     except Exception as error:  # noqa: BLE001  # a broken installation raises anything; it is the finding
         return {"error": f"{type(error).__name__}: {error}"}
     gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]

@@ -27,7 +27,7 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="mace-workbench",
-        description="Submit MACE experiments, watch them live, and lose nothing. Without a command: the screens.",
+        description="Submit MACE experiments and watch them live. Without a command: the screens.",
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
