@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import pytest
 
-from jobs.protocol import Accuracy, Event, Json, Start, Timing
+from jobs.protocol import Accuracy, Body, Event, Json, Start, Timing
 from jobs.spec import RunSpec
 from workbench.comparison import compare
 from workbench.errors import NotAllowed
@@ -19,7 +19,7 @@ def a_run(
         job_id, "local", f"/{job_id}", JobSpec(RunSpec(threads=threads)), JobStatus(JobState.COMPLETED), 0.0
     )
     run = Run()
-    bodies = [
+    bodies: list[Body] = [
         Start("benchmark", provenance=provenance),
         *(Timing(plan, ms, case="liquid") for plan, series in times.items() for ms in series),
         Accuracy("fast", force_rmse_mev_per_a=0.004),
