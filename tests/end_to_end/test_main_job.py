@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import pty
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from jobs.protocol import EventDecoder, Finish
+from jobs.protocol import Event, EventDecoder
 from workbench.app import WorkbenchApp
 from workbench.config import load_config
 from workbench.services import open_services
@@ -126,6 +129,22 @@ def test_a_run_that_cannot_be_done_fails_with_one_sentence(home: Home, change: s
 
 
 async def test_a_tui_killed_in_the_middle_of_a_run_shows_the_whole_run_when_started_again(home: Home) -> None:
+    job_id = await asyncio.to_thread(run_whose_tui_is_killed, home)
+    async with open_services(load_config(home.env)) as services:
+        app = WorkbenchApp(services, open_job=job_id)
+        async with app.run_test(size=(160, 50)) as pilot:
+            await pilot.pause()
+            await services.fetch_all(job_id)
+            run = services.run(job_id)
+    events = events_of(home, job_id)
+    assert run.n_events == len(events)
+    assert events[-1].body == run.finish
+    assert run.finish is not None
+    assert run.finish.status == "completed"
+
+
+def run_whose_tui_is_killed(home: Home) -> str:
+    """The id of a run that is over, and in the middle of which the screens were killed with -9."""
     job_id = home.program("submit", "demo", *TINY, "--set", "parameters.repeats=60").stdout.strip()
     terminal, other_end = pty.openpty()
     tui = subprocess.Popen(
@@ -133,31 +152,29 @@ async def test_a_tui_killed_in_the_middle_of_a_run_shows_the_whole_run_when_star
         start_new_session=True,
     )  # fmt: skip
     os.close(other_end)
+    drain = threading.Thread(target=read_all, args=(terminal,))
+    drain.start()
     try:
-        until(
-            lambda: home.events(job_id).exists() and len(events_of(home, job_id)) > 10, "the run is under way"
-        )
-        os.set_blocking(terminal, False)
-        tui.send_signal(signal.SIGKILL)
-        assert tui.wait() == -signal.SIGKILL
+        until(lambda: home.events(job_id).exists() and len(events_of(home, job_id)) > 10, "the run is going")
+        assert tui.poll() is None
     finally:
         tui.kill()
-        os.close(terminal)
+    assert tui.wait() == -signal.SIGKILL
+    drain.join()
+    os.close(terminal)
     assert home.state(job_id) == "RUNNING"
     until(lambda: home.state(job_id) == "COMPLETED", "the run is over")
-    async with open_services(load_config(home.env)) as services:
-        app = WorkbenchApp(services, open_job=job_id)
-        async with app.run_test(size=(160, 50)) as pilot:
-            await pilot.pause()
-            await services.fetch_all(job_id)
-            run = services.run(job_id)
-    assert run.n_events == len(events_of(home, job_id))
-    assert isinstance(events_of(home, job_id)[-1].body, Finish)
-    assert run.finish is not None
-    assert run.finish.status == "completed"
+    return job_id
 
 
-def events_of(home: Home, job_id: str) -> list[Any]:
+def read_all(terminal: int) -> None:
+    """Take what is written to a terminal, as whoever looks at it does, until its other end is closed."""
+    with contextlib.suppress(OSError):
+        while os.read(terminal, 1 << 16):
+            pass
+
+
+def events_of(home: Home, job_id: str) -> list[Event]:
     return EventDecoder().feed(home.events(job_id).read_bytes())
 
 

@@ -40,7 +40,18 @@ def test_the_screens_and_the_services_load_nothing_heavy() -> None:
 
 def test_help_names_every_command(tmp_path: Path) -> None:
     text = program(tmp_path, "--help").stdout
-    for command in "demo submit jobs logs resubmit requeue cancel runs compare doctor".split():
+    for command in [
+        "demo",
+        "submit",
+        "jobs",
+        "logs",
+        "resubmit",
+        "requeue",
+        "cancel",
+        "runs",
+        "compare",
+        "doctor",
+    ]:
         assert f"    {command} " in text
     assert "exit status" in text
 
