@@ -11,6 +11,7 @@ from workbench import __version__
 from workbench.cli import parse
 
 _HEAVY = ("torch", "mace", "numpy", "pandas", "asyncssh", "paramiko", "plotext")
+_COMMANDS = ("demo", "submit", "jobs", "logs", "resubmit", "requeue", "cancel", "runs", "compare", "doctor")
 _LOADED = f"import json, sys; print(json.dumps([name for name in {_HEAVY!r} if name in sys.modules]))"
 
 
