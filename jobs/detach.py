@@ -29,6 +29,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
 import json
 import os
 import re
@@ -52,7 +53,7 @@ RUN_VARIABLE = "MACE_WORKBENCH_RUN"
 
 _TICK_S = 1.0
 """How often a supervisor looks for `cancel`, where no signal told it (asked for on another host)."""
-_NEXT_TICK_S = 0.1
+_NEXT_TICK_S = 0.2
 """How often the first that waits looks whether a slot is free."""
 _GONE_S = 5.0
 """How long processes may take to vanish after SIGKILL."""
@@ -62,6 +63,12 @@ _HAS_PROC = Path("/proc/self/stat").exists()
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 RECORD_VERSION = 1
+_NEEDED = {
+    STATE_FILE: {"v", "id", "attempt", "state", "submitted_at", "node", "supervisor", "queue"},
+    EXIT_FILE: {"v", "id", "attempt", "state", "submitted_at", "reason"},
+}
+"""What a record of either kind has at least."""
+_NOT_OVER = {"PENDING", "RUNNING", "COMPLETING", "UNKNOWN"}
 Record = dict[str, Any]
 
 
@@ -182,13 +189,31 @@ def _save_record(path: Path, record: Record) -> None:
 
 
 def _load(path: Path) -> Record | None:
-    """A record, or None where there is none that is whole."""
+    """A record, or None where there is no file.
+
+    Raises:
+        Refused: The file is not what this program writes.
+    """
     try:
         record = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    known = isinstance(record, dict) and record.get("v") == RECORD_VERSION
-    return record if known and isinstance(record.get("attempt"), int) else None
+    except (OSError, ValueError, RecursionError) as error:
+        raise Refused(f"{path} cannot be read: {error}.") from None
+    if not isinstance(record, dict) or not _NEEDED[path.name] <= record.keys():
+        raise Refused(f"{path} is not what this program writes.")
+    if record["v"] != RECORD_VERSION:
+        raise Refused(f"{path} is of version {record['v']} and this program knows {RECORD_VERSION}.")
+    return record
+
+
+def _load_end(folder: Path, state: Record | None) -> Record | None:
+    """How the newest attempt ended; None where that is not written, or not whole."""
+    with contextlib.suppress(Refused):
+        end = _load(folder / EXIT_FILE)
+        if end is not None and (state is None or end["attempt"] >= state["attempt"]):
+            return end
+    return None
 
 
 def _script(folder: Path, argv: Sequence[str], env: Mapping[str, str]) -> str:
@@ -259,13 +284,23 @@ def _before(queue: Path, folder: Path, most: int) -> int:
 
 def _is_live(folder: Path) -> bool:
     """Whether the job in `folder` has a supervisor; what a dead one left running is ended."""
-    state = _load(folder / STATE_FILE)
+    try:
+        state = _load(folder / STATE_FILE)
+    except Refused:
+        return False
     if state is None:
         return False
     if Process(**state["supervisor"]).is_alive:
         return True
     _end_orphans(folder, state)
     return False
+
+
+@functools.cache
+def _places(queue: Path) -> Mapping[Path, int]:
+    """How many live jobs stand before each: looked up once a command, however many jobs it asks for."""
+    live = [folder for _, folder in _queued(queue) if _is_live(folder)]
+    return {folder: place for place, folder in enumerate(live)}
 
 
 def _end_orphans(folder: Path, state: Record) -> bool:
@@ -556,8 +591,9 @@ def submit(request: Record) -> Record:
         state = _load(folder / STATE_FILE)
         if state is None:
             script = _script(folder, request["argv"], request["env"])
-            _save(folder / SCRIPT_FILE, script, mode=0o755)
-            _start(folder, request, 1, lock)
+            _save(folder / SCRIPT_FILE, script, mode=0o700)  # the environment may hold secrets
+            last = _load_end(folder, None)
+            _start(folder, request, last["attempt"] + 1 if last else 1, lock)
         return status(request["id"], folder)
 
 
@@ -568,7 +604,7 @@ def requeue(request: Record) -> Record:
         raise Refused(f"There is no {SCRIPT_FILE} in {folder}: submit the job anew.")
     with _locked(folder) as lock:
         known = status(request["id"], folder)
-        if known["state"] in ("PENDING", "RUNNING", "COMPLETING", "UNKNOWN"):
+        if known["state"] in _NOT_OVER:
             raise Refused(f"Job {request['id']} is not over ({known['state'].lower()}): cancel it first.")
         _start(folder, request, known.get("attempt", 0) + 1, lock)
         return status(request["id"], folder)
@@ -588,6 +624,7 @@ def _start(folder: Path, request: Record, attempt: int, lock: int) -> None:
         **{name: request[name] for name in ("slots", "time_limit_s", "grace_s")},
     }
     _detach(folder, state, lock)
+    _places.cache_clear()
 
 
 def cancel(request: Record) -> Record:
@@ -595,29 +632,33 @@ def cancel(request: Record) -> Record:
     folder = Path(request["folder"]).absolute()
     known = status(request["id"], folder)
     state = _load(folder / STATE_FILE)
-    if state is None or known["state"] not in ("PENDING", "RUNNING", "COMPLETING", "UNKNOWN"):
+    if state is None or known["state"] not in _NOT_OVER:
         return known
+    supervisor = Process(**state["supervisor"])
     try:
         _save(folder / CANCEL_FILE, str(state["attempt"]))
-    finally:  # also where the disk is full
-        supervisor = Process(**state["supervisor"])
-        if supervisor.is_alive:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(supervisor.pid, signal.SIGTERM)
+    except OSError:  # a full disk keeps nobody from ending what fills it
+        if not supervisor.is_alive:
+            raise
+    if supervisor.is_alive:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(supervisor.pid, signal.SIGTERM)
     return known
 
 
 def status(job_id: str, folder: Path) -> Record:
     """What is known of a job. What a killed supervisor left running is ended."""
-    state, end = _load(folder / STATE_FILE), _load(folder / EXIT_FILE)
-    if state is None:
-        if end is not None:
-            return end
-        there = folder.is_dir()
-        reason = "it was never started" if there else f"its folder {folder} is gone"
-        return {"id": job_id, "attempt": 0, "state": "ABSENT", "reason": reason}
-    if end is not None and end["attempt"] >= state["attempt"]:
+    unsure = {"id": job_id, "attempt": 0, "node": os.uname().nodename}
+    try:
+        state = _load(folder / STATE_FILE)
+    except Refused as error:
+        return {**unsure, "state": "UNKNOWN", "reason": str(error)}
+    end = _load_end(folder, state)
+    if end is not None:
         return end
+    if state is None:
+        reason = "it was never started" if folder.is_dir() else f"its folder {folder} is gone"
+        return {**unsure, "state": "ABSENT", "reason": reason}
     supervisor = Process(**state["supervisor"])
     known = {**_named(state), "state": state["state"], "reason": "", "started_at": state.get("started_at")}
     if supervisor.is_elsewhere:
@@ -625,27 +666,29 @@ def status(job_id: str, folder: Path) -> Record:
         return {**known, "state": "UNKNOWN", "reason": reason}
     if supervisor.is_alive:
         return {**known, **_stage(folder, state)}
-    end = _load(folder / EXIT_FILE)  # it may have ended between the two looks
-    if end is not None and end["attempt"] >= state["attempt"]:
-        return end
+    # It may have ended by itself between the two looks.
+    return _load_end(folder, state) or {**known, **_lost(folder, state)}
+
+
+def _lost(folder: Path, state: Record) -> Record:
     reason = "its supervisor was killed, or the host went down, before its end was written"
     if _end_orphans(folder, state):
         reason += "; what still ran of it has been ended"
-    return {**known, "state": "LOST", "reason": reason, "ended_at": _last_sign_of_life(folder)}
+    signs_of_life = [state["submitted_at"]]
+    for path in folder.iterdir():
+        with contextlib.suppress(OSError):
+            signs_of_life.append(path.stat().st_mtime)
+    return {"state": "LOST", "reason": reason, "ended_at": max(signs_of_life)}
 
 
 def _stage(folder: Path, state: Record) -> Record:
     """Where a job is whose supervisor lives."""
     if state["state"] == "PENDING":
-        before = _before(Path(state["queue"]), folder, sys.maxsize)
-        return {"reason": f"waits for a slot, {before} before it"}
+        place = _places(Path(state["queue"])).get(folder, 0)
+        return {"reason": f"waits for a slot, {place} before it"}
     if not Process(**state["child"]).is_alive:
         return {"state": "COMPLETING", "reason": "its end is being written; is the disk full?"}
     return {}
-
-
-def _last_sign_of_life(folder: Path) -> float:
-    return max(path.stat().st_mtime for path in folder.iterdir())
 
 
 @contextlib.contextmanager

@@ -22,6 +22,8 @@ _GRACE_S = 10.0
 """Between SIGTERM and SIGKILL."""
 _SUBMIT_S = 120.0
 """How long a submission may be under way before a job of which nothing is there counts as lost."""
+_NO_COMMAND = (126, 127)
+"""What a shell answers where a program is not there, or is none."""
 
 
 class ProcessScheduler:
@@ -87,7 +89,9 @@ class ProcessScheduler:
         if done.exit_status != 0:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             sentence = said[-1] if said else f"the command ended with {done.exit_status}"
-            raise SchedulerError(f"{self._connection.host} could not {command} the job: {sentence}")
+            if done.exit_status in _NO_COMMAND:
+                sentence += " (`python` in the profile should name an interpreter on that host)"
+            raise SchedulerError(f"{self._connection.host} could not do `{command}`: {sentence}")
         try:
             answers = [json.loads(line) for line in done.stdout.splitlines()]
         except ValueError:
