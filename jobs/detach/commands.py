@@ -136,5 +136,5 @@ def _stage(folder: Path, state: Record) -> Record:
         place = places(Path(state["queue"])).get(folder, 0)
         return {"reason": f"waits for a slot, {place} before it"}
     if not Process(**state["child"]).is_alive:
-        return {"state": "COMPLETING", "reason": "its end is being written; is the disk full?"}
+        return {"state": "COMPLETING", "reason": "its end is being written, once there is room on the disk"}
     return {}

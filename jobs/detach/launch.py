@@ -9,12 +9,14 @@ import os
 import sys
 import traceback
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import NoReturn
 
 from jobs.detach.record import LOCK_FILE, LOG_FILE, Record, Refused, sentence
 from jobs.detach.supervisor import Supervisor
 
+_MOST_FILES = 1024
 _NO_LOCKS_HERE = {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP}
 
 
@@ -56,15 +58,16 @@ def _become_supervisor(folder: Path, state: Record, say: int, keep: set[int]) ->
             try:
                 _standard_streams(folder)
                 # An end of a pipe that is kept open keeps its reader waiting.
-                for fd in range(3, 1024):
-                    if fd not in keep:
-                        with contextlib.suppress(OSError):
-                            os.close(fd)
+                for below, above in pairwise(sorted({2, *keep, _MOST_FILES})):
+                    os.closerange(below + 1, above)
                 supervisor = Supervisor(folder, state)
                 supervisor.enqueue()
-                os.write(say, b"ready")
+                with contextlib.suppress(BrokenPipeError):  # whoever asked was killed meanwhile
+                    os.write(say, b"ready")
             except OSError as error:
-                os.write(say, f"The job in {folder} cannot be started: {sentence(error)}.".encode())
+                os.write(
+                    say, f"The job in {folder} cannot be started: {sentence(error)}.".encode(errors="replace")
+                )
                 os._exit(1)
             for fd in keep:
                 os.close(fd)

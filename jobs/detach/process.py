@@ -10,14 +10,13 @@ import os
 import subprocess
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 _HAS_PROC = Path("/proc/self/stat").exists()
 
 
-@dataclass(frozen=True)
-class Process:
+class Process(NamedTuple):
     """One process, told apart from any other that has or will have the same number."""
 
     pid: int

@@ -55,37 +55,36 @@ def queued(queue: Path) -> Iterator[tuple[Path, Path]]:
 
 
 def before(queue: Path, folder: Path, most: int) -> int:
-    """How many live jobs stand before the one in `folder`, counted up to `most`."""
+    """How many live jobs of this host stand before the one in `folder`, counted up to `most`."""
     count = 0
     for ticket, other in queued(queue):
         if count >= most or other == folder:
             break
-        if _is_live(other):
+        state = _state(other)
+        supervisor = Process(**state["supervisor"]) if state else None
+        if supervisor is not None and supervisor.is_elsewhere:
+            continue  # of a host that shares the folder, and has slots of its own
+        if supervisor is not None and supervisor.is_alive:
             count += 1
-        else:
-            ticket.unlink(missing_ok=True)
+            continue
+        if state is not None:
+            end_orphans(other, state)
+        ticket.unlink(missing_ok=True)
     return count
-
-
-def _is_live(folder: Path) -> bool:
-    """Whether the job in `folder` has a supervisor; what a dead one left running is ended."""
-    try:
-        state = load(folder / STATE_FILE)
-    except Refused:
-        return False
-    if state is None:
-        return False
-    if Process(**state["supervisor"]).is_alive:
-        return True
-    end_orphans(folder, state)
-    return False
 
 
 @functools.cache
 def places(queue: Path) -> Mapping[Path, int]:
     """How many live jobs stand before each: looked up once a command, however many jobs it asks for."""
-    live = [folder for _, folder in queued(queue) if _is_live(folder)]
+    states = {folder: _state(folder) for _, folder in queued(queue)}
+    live = [folder for folder, state in states.items() if state and Process(**state["supervisor"]).is_alive]
     return {folder: place for place, folder in enumerate(live)}
+
+
+def _state(folder: Path) -> Record | None:
+    with contextlib.suppress(Refused):
+        return load(folder / STATE_FILE)
+    return None
 
 
 def end_orphans(folder: Path, state: Record) -> bool:

@@ -7,7 +7,6 @@ import errno
 import json
 import os
 import re
-import secrets
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -32,7 +31,7 @@ class Refused(Exception):
 
 def save(path: Path, data: str, mode: int = 0o644) -> None:
     """Put a file in place whole; never makes its folder, which somebody may have removed on purpose."""
-    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    part = path.with_name(f".{path.name}.{os.urandom(4).hex()}.part")
     try:
         with part.open("w", encoding="utf-8", errors="surrogateescape") as file:
             file.write(data)

@@ -49,7 +49,7 @@ class Supervisor:
 
     def enqueue(self) -> None:
         """Say in `state.json` who supervises the job, and take a place in the queue."""
-        self._state.update(state="PENDING", supervisor=vars(Process.of(os.getpid())))
+        self._state.update(state="PENDING", supervisor=Process.of(os.getpid())._asdict())
         # First this: a ticket whose job has no living supervisor is thrown away by the others.
         save_record(self._folder / STATE_FILE, self._state)
         try:
@@ -107,7 +107,7 @@ class Supervisor:
         kills = _oom_kills()
         child, gate = _spawn(self._folder)
         started = time.monotonic()
-        self._state.update(state="RUNNING", started_at=time.time(), child=vars(Process.of(child)))
+        self._state.update(state="RUNNING", started_at=time.time(), child=Process.of(child)._asdict())
         try:
             # The child waits at the gate: it never runs without being known.
             save_record(self._folder / STATE_FILE, self._state)
@@ -196,14 +196,14 @@ def _exit_code(status: int) -> int:
 def _end_by_itself(code: int, *, out_of_memory: bool) -> Record:
     if code == 0:
         return {"state": "COMPLETED", "reason": ""}
-    if code <= 128 or code - 128 not in set(signal.Signals):
-        return {"state": "FAILED", "reason": f"it ended with exit status {code}"}
-    name = signal.Signals(code - 128).name
-    if code - 128 != signal.SIGKILL:
-        return {"state": "FAILED", "reason": f"it was ended by {name}"}
     if out_of_memory:
-        return {"state": "OUT_OF_MEMORY", "reason": "the kernel ended it because its memory ran out"}
-    reason = "it was ended by SIGKILL from outside: most often the kernel does so when memory runs out"
+        return {"state": "OUT_OF_MEMORY", "reason": "the kernel ended a process of it: memory ran out"}
+    if code == 128 + signal.SIGKILL:
+        reason = "it was ended by SIGKILL from outside: most often the kernel does so when memory runs out"
+    elif code - 128 in set(signal.Signals):
+        reason = f"it was ended by {signal.Signals(code - 128).name}"
+    else:
+        reason = f"it ended with exit status {code}"
     return {"state": "FAILED", "reason": reason}
 
 
