@@ -22,6 +22,8 @@ _GRACE_S = 10.0
 """Between SIGTERM and SIGKILL."""
 _SUBMIT_S = 120.0
 """How long a submission may be under way before a job of which nothing is there counts as lost."""
+_NO_COMMAND = (126, 127)
+"""What a shell answers where a program is not there, or is none."""
 
 
 class ProcessScheduler:
@@ -41,7 +43,7 @@ class ProcessScheduler:
         self._slots = slots
         self._python = python
         self._grace_s = grace_s
-        self._script: str | None = None
+        self._code: str | None = None
         self._deploying = asyncio.Lock()
 
     async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
@@ -81,13 +83,16 @@ class ProcessScheduler:
 
     async def _ask(self, command: str, requests: Sequence[Mapping[str, object]]) -> list[Mapping[str, Any]]:
         """One answer to each request."""
-        argv = [self._python, "-I", "-S", await self._detach(), command]
+        argv = [self._python, "-E", "-S", "-m", "jobs.detach", command]
         lines = "".join(json.dumps(request) + "\n" for request in requests)
-        done = await self._connection.run(argv, stdin=lines.encode(), check=False)
+        code = await self._code_folder()
+        done = await self._connection.run(argv, stdin=lines.encode(), cwd=code, check=False)
         if done.exit_status != 0:
             said = done.stderr.decode(errors="replace").strip().splitlines()
             sentence = said[-1] if said else f"the command ended with {done.exit_status}"
-            raise SchedulerError(f"{self._connection.host} could not {command} the job: {sentence}")
+            if done.exit_status in _NO_COMMAND:
+                sentence += " (`python` in the profile should name an interpreter on that host)"
+            raise SchedulerError(f"{self._connection.host} could not do `{command}`: {sentence}")
         try:
             answers = [json.loads(line) for line in done.stdout.splitlines()]
         except ValueError:
@@ -99,13 +104,12 @@ class ProcessScheduler:
             )
         return answers
 
-    async def _detach(self) -> str:
-        """The path of `jobs/detach.py` on the host, brought there once."""
+    async def _code_folder(self) -> str:
+        """Where `jobs` is on the host, brought there once."""
         async with self._deploying:
-            if self._script is None:
-                code = await bundle.deploy(self._connection, f"{self._work_folder}/code")
-                self._script = f"{code}/jobs/detach.py"
-        return self._script
+            if self._code is None:
+                self._code = await bundle.deploy(self._connection, f"{self._work_folder}/code")
+        return self._code
 
     def _key(self, answer: Mapping[str, Any]) -> JobKey:
         return JobKey(self._connection.host, answer["id"], answer["submitted_at"])
