@@ -118,8 +118,8 @@ def check_elements(atoms: Atoms, atomic_numbers: Iterable[int], *, model: str = 
     known = sorted(set(atomic_numbers))
     for number in sorted({int(z) for z in atoms.numbers} - set(known)):
         raise StructureError(
-            f"The structure {atoms.get_chemical_formula()} has {chemical_symbols[number]} ({atomic_names[number].lower()}), "
-            f"which {model} does not know (it knows {', '.join(chemical_symbols[z] for z in known)})."
+            f"The structure {atoms.get_chemical_formula()} has {chemical_symbols[number]} "
+            f"({atomic_names[number].lower()}), which {model} does not know (it knows {', '.join(chemical_symbols[z] for z in known)})."
         )
 
 

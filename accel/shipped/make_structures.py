@@ -8,6 +8,9 @@ The split: a molecule's or a cluster's frames of the three sets come from trajec
 from its own starting velocities (and, for clusters, its own starting arrangement). `test` holds, besides,
 molecules and clusters of which no set for training has any, as `config_type` `unseen`. The liquid is one
 trajectory, cut into three with gaps between them.
+
+The energies of single atoms, from which a model counts, are left to mace-torch's least-squares fit: the
+sets hold no broken bonds, so that the energy of a free atom would be an extrapolation in any case.
 """
 
 from __future__ import annotations
@@ -24,7 +27,6 @@ from ase import Atoms
 from accel.shipped.sampling import (
     cluster,
     force_error,
-    isolated_atom,
     label,
     methanol_box,
     trajectory,
@@ -52,8 +54,8 @@ CLUSTERS = (
     ("C2H6", "CH3OH"),
 )  # fmt: skip
 UNSEEN_CLUSTERS = (("CH3CH2OH",) * 2, ("CH3CHO", "H2O"), ("HCOOCH3", "CH3OH", "H2O"))
-LIQUID_SETS = (("train", 24, 250), ("valid", 4, 30), ("test", 8, 60))
-"""Frames of each set, 10 fs apart, and the fs that pass before the first."""
+LIQUID_SETS = (("train", 12, 250, 20), ("valid", 4, 30, 10), ("test", 8, 60, 10))
+"""Of each set: how many frames, the fs that pass before them, and the fs from one to the next."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -62,7 +64,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--folder", type=Path, default=Path(__file__).parent, help="where the files go")
     folder: Path = parser.parse_args(arguments).folder
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
-    write_sets(folder, [*atoms_alone(), *free_frames(), *liquid_frames()])
+    write_sets(folder, [*free_frames(), *liquid_frames()])
 
 
 def write_sets(folder: Path, frames: Sequence[Atoms]) -> None:
@@ -78,12 +80,6 @@ def write_sets(folder: Path, frames: Sequence[Atoms]) -> None:
     ase.io.write(
         folder / "liquid.xyz", [atoms for atoms in frames if atoms.info["config_type"] == "liquid"][-1]
     )
-
-
-def atoms_alone() -> Iterator[Atoms]:
-    """The isolated atoms, whose energies the models count from."""
-    for symbol in ("H", "C", "O"):
-        yield _tagged(isolated_atom(symbol), "train", "IsolatedAtom")
 
 
 def free_frames() -> Iterator[Atoms]:
@@ -113,14 +109,14 @@ def liquid_frames() -> Iterator[Atoms]:
     """
     rng = np.random.default_rng([SEED, 3])
     start = methanol_box(rng)
-    for name, n_frames, n_before in LIQUID_SETS:
+    for name, n_frames, n_before, interval in LIQUID_SETS:
         frames = trajectory(
             start,
             method="GFN1-xTB",
             temperature_k=LIQUID_TEMPERATURE_K,
             n_frames=n_frames,
             n_equilibration=n_before,
-            interval=10,
+            interval=interval,
             rng=rng,
         )
         start = frames[-1]
@@ -159,7 +155,7 @@ def _sampled(
 
 
 def _tagged(atoms: Atoms, set_name: str, kind: str, name: str = "") -> Atoms:
-    """`atoms` with its provenance, and its numbers cut to what the file is to hold."""
+    """`atoms` with its provenance."""
     atoms.info.update({"set": set_name, "config_type": kind, "name": name or str(atoms.symbols)})
     return atoms
 

@@ -19,7 +19,6 @@ LABELS = "GFN2-xTB"
 STEP_FS = 1.0
 DEUTERIUM_U = 2.014
 """Hydrogen has the mass of deuterium, which allows the longer step and leaves every average as it is."""
-MULTIPLICITIES = {"H": 2, "C": 3, "O": 3}
 METHANOL_G_PER_CM3 = 0.79
 AVOGADRO_A3_PER_CM3 = 0.602214
 """Molecules in one Å³ for one mol in one cm³."""
@@ -36,20 +35,6 @@ def label(atoms: Atoms) -> Atoms:
         labelled.info["REF_stress"] = labelled.get_stress(voigt=False)
     labelled.calc = None
     return labelled
-
-
-def isolated_atom(symbol: str) -> Atoms:
-    """One labelled atom in its ground state's multiplicity.
-
-    GFN2-xTB is used without its term for spin polarisation, as for the molecules, none of which has
-    unpaired electrons; the multiplicity only decides which orbitals are filled.
-    """
-    atoms = Atoms(symbol)
-    atoms.calc = TBLite(method=LABELS, verbosity=0, multiplicity=MULTIPLICITIES[symbol])
-    atoms.info["REF_energy"] = atoms.get_potential_energy()
-    atoms.arrays["REF_forces"] = atoms.get_forces()
-    atoms.calc = None
-    return atoms
 
 
 def trajectory(
