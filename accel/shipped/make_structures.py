@@ -29,6 +29,7 @@ from accel.shipped.sampling import (
     force_error,
     label,
     methanol_box,
+    stress_error,
     trajectory,
     turned,
 )
@@ -37,6 +38,8 @@ log = logging.getLogger(__name__)
 
 SEED = 2026
 FORCE_TOLERANCE_EV_PER_A = 1e-3
+STRESS_TOLERANCE_EV_PER_A3 = 1e-4
+KINDS = ("molecule", "cluster", "unseen", "liquid")
 TEMPERATURES_K = (300.0, 450.0, 600.0)
 CLUSTER_TEMPERATURES_K = (300.0, 400.0)
 LIQUID_TEMPERATURE_K = 350.0
@@ -68,18 +71,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def write_sets(folder: Path, frames: Sequence[Atoms]) -> None:
-    """Check the labels of some frames against finite differences, and write every frame to its set's file."""
+    """Check the labels of some frames of each kind, and write every frame to its set's file."""
     rng = np.random.default_rng([SEED, 9])
-    for index in rng.choice(len(frames), size=6, replace=False):
-        error = force_error(frames[index], rng)
-        log.info("forces of %s: within %.1e eV/Å of finite differences", frames[index].symbols, error)
-        if error > FORCE_TOLERANCE_EV_PER_A:
-            raise RuntimeError(f"The forces of {frames[index].symbols} are off by {error:.1e} eV/Å.")
+    by_kind = {kind: [atoms for atoms in frames if atoms.info["config_type"] == kind] for kind in KINDS}
+    for kind, of_kind in by_kind.items():
+        for index in rng.choice(len(of_kind), size=2, replace=False):
+            error = force_error(of_kind[index], rng)
+            log.info("forces of a %s: within %.1e eV/Å of finite differences", kind, error)
+            if error > FORCE_TOLERANCE_EV_PER_A:
+                raise RuntimeError(f"The forces of a {kind} are off by {error:.1e} eV/Å: {of_kind[index]}.")
+    error = stress_error(by_kind["liquid"][0])
+    log.info("stress of the liquid: within %.1e eV/Å³ of finite differences", error)
+    if error > STRESS_TOLERANCE_EV_PER_A3:
+        raise RuntimeError(f"The stress of the liquid is off by {error:.1e} eV/Å³.")
     for name in ("train", "valid", "test"):
         ase.io.write(folder / f"{name}.xyz", [atoms for atoms in frames if atoms.info["set"] == name])
-    ase.io.write(
-        folder / "liquid.xyz", [atoms for atoms in frames if atoms.info["config_type"] == "liquid"][-1]
-    )
+    ase.io.write(folder / "liquid.xyz", by_kind["liquid"][-1])
 
 
 def free_frames() -> Iterator[Atoms]:
@@ -121,7 +128,7 @@ def liquid_frames() -> Iterator[Atoms]:
         )
         start = frames[-1]
         for frame in frames:
-            yield _tagged(label(frame), name, "liquid")
+            yield _tagged(label(frame), name, "liquid", "CH3OH")
         log.info("liquid, %s: %d frames", name, n_frames)
 
 
@@ -154,9 +161,9 @@ def _sampled(
     log.info("%s, %s: %s", kind, set_name, "+".join(names))
 
 
-def _tagged(atoms: Atoms, set_name: str, kind: str, name: str = "") -> Atoms:
+def _tagged(atoms: Atoms, set_name: str, kind: str, name: str) -> Atoms:
     """`atoms` with its provenance."""
-    atoms.info.update({"set": set_name, "config_type": kind, "name": name or str(atoms.symbols)})
+    atoms.info.update({"set": set_name, "config_type": kind, "name": name})
     return atoms
 
 
