@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from workbench.model.finding import Finding
 from workbench.model.job import Job
 from workbench.model.record import job_record
 from workbench.model.run import Run
@@ -48,6 +49,36 @@ def jobs_table(jobs: Sequence[Job], now: float) -> str:
         for job in jobs
     ]
     return table(("ID", "STATE", "NAME", "EXPERIMENT", "PROFILE", "ELAPSED", "REASON"), rows)
+
+
+def runs_table(pairs: Sequence[tuple[Job, Run]], now: float) -> str:
+    """Runs with what became of them, one a line."""
+    rows = [
+        (
+            job.id,
+            job.state.value,
+            plain(job.spec.name),
+            plain(job.spec.run.model),
+            str(run.attempt),
+            str(run.n_events),
+            duration(job.elapsed_s(now)),
+            plain(run.failure or (run.progress and f"{run.progress.done}/{run.progress.total}") or ""),
+        )
+        for job, run in pairs
+    ]
+    return table(("ID", "STATE", "NAME", "MODEL", "ATTEMPT", "EVENTS", "ELAPSED", "PROGRESS"), rows)
+
+
+def findings_text(findings: Sequence[Finding]) -> str:
+    """What doctor found, one thing a line, with what to do beneath it."""
+    width = max(len(finding.subject) for finding in findings)
+    lines = []
+    for finding in findings:
+        mark = "ok " if finding.good else "BAD"
+        lines.append(f"{mark}  {finding.subject.ljust(width)}  {plain(finding.found)}")
+        if finding.advice:
+            lines.append(f"     {' ' * width}  → {finding.advice}")
+    return "\n".join(lines)
 
 
 def progress_line(job: Job, run: Run) -> str:
