@@ -102,3 +102,8 @@ RUN = (
     Command("next_panel(1)", "tab", "next panel", "The next panel", footer=False),
     Command("next_panel(-1)", "shift+tab", "last panel", "The panel before", footer=False),
 )
+SUBMIT = (
+    Command("start", "ctrl+s", "start", "Start the run as the fields stand; ↵ does it too"),
+    Command("app.focus_next", "tab", "fields", "On to the next field"),
+    Command("leave", "escape", "leave", "Start nothing"),
+)

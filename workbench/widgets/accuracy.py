@@ -35,8 +35,7 @@ class ErrorPanel(Chart):
             self._rows, self._plans = rows, plans
             against = list(dict.fromkeys(row.against for row in rows))
             key = "  ".join(f"{_MARKERS.get(name, _OTHER_MARKER)} to {plain(name)}" for name in against)
-            self.border_title = Text("force error, meV/Å, root mean square")
-            self.border_subtitle = Text(key)
+            self.border_title = Text(f"force error, meV/Å rms  {key}")
             self.refresh()
 
     def draw(self, plot: Plot, width: int, height: int) -> str | None:

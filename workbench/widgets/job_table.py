@@ -173,9 +173,9 @@ class JobTable(ScrollView, can_focus=True):
         run = self._runs.get(job.id, _NO_RUN)
         base = self.rich_style
         if row == self._cursor:
-            base += self.get_component_rich_style("job-table--cursor", partial=True)
-        tone = self.get_component_rich_style(f"job-table--{words.state_tone(job.state)}", partial=True)
-        quiet = self.get_component_rich_style("job-table--muted", partial=True)
+            marked = self.get_component_rich_style("job-table--cursor")
+            base += Style(bgcolor=marked.bgcolor, bold=marked.bold)
+        tone, quiet = self._colour(words.state_tone(job.state)), self._colour("muted")
         segments = [Segment(" ", base)]
         for column, width in columns:
             text = fitted(column.text(job, run, self._now), width, right=column.right)
@@ -183,6 +183,9 @@ class JobTable(ScrollView, can_focus=True):
             plain_style = quiet if column.title in ("id", "profile", "as of") else Style()
             segments += [Segment(text, base + (tone if coloured else plain_style)), Segment(" ", base)]
         return self._strip(segments, base)
+
+    def _colour(self, tone: str) -> Style:
+        return Style(color=self.get_component_rich_style(f"job-table--{tone}").color)
 
     def _strip(self, segments: list[Segment], style: Style) -> Strip:
         return Strip(segments).extend_cell_length(self.size.width, style).crop(0, self.size.width)

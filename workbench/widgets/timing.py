@@ -102,6 +102,8 @@ class TimingPanel(Vertical):
         super().__init__(id=id, classes=classes)
         self.smooth = False
         self.case = ""
+        self._case_chosen = False
+        """Until somebody has chosen, the newest case is drawn."""
         self._log_scale: bool | None = None
         """None until somebody has chosen."""
         self._measured: dict[tuple[str, str], Measured] = {}
@@ -135,9 +137,9 @@ class TimingPanel(Vertical):
             changed |= measured.catch_up() and (key[1] == self.case or not self.case)
             self._measured[key] = measured
         cases = cases_of(run)
-        if self.case not in cases:
-            self.case = cases[0] if cases else ""
-            changed = True
+        newest = cases[-1] if cases else ""
+        if self.case not in cases or (self.case != newest and not self._case_chosen):
+            self.case, self._case_chosen, changed = newest, False, True
         if changed:
             self.draw()
 
@@ -145,6 +147,7 @@ class TimingPanel(Vertical):
         """Go on to another case."""
         cases = cases_of(self._run) if self._run else []
         if cases:
+            self._case_chosen = True
             self.case = cases[(cases.index(self.case) + step) % len(cases)]
             self.draw()
 
@@ -174,8 +177,7 @@ class TimingPanel(Vertical):
         lines = "smooth" if chart.smooth else "every point"
         cases = cases_of(run)
         where = f"{plain(self.case)} ({cases.index(self.case) + 1}/{len(cases)})" if cases else "-"
-        self.border_title = Text(f"ms per evaluation of {where}")
-        self.border_subtitle = Text(f"{axis} axis, {lines}")
+        self.border_title = Text(f"ms per evaluation · {where} · {axis} axis, {lines}")
 
     def _lines(self) -> dict[str, Measured]:
         return {plan: measured for (plan, case), measured in self._measured.items() if case == self.case}
@@ -189,10 +191,11 @@ def _legend(chart: TimingChart, plans: Sequence[str]) -> Text:
     reference = lines.get(_REFERENCE) or next(iter(lines.values()))
     widest = max(12, *(len(plain(plan)) for plan in lines))
     width = min(26, widest)
-    text = Text(f"  {'plan':{width}} {'median ms':>10} {'quartiles':>15} {'n':>6} {'speed-up':>9}", "dim")
+    text = Text(no_wrap=True)
+    text.append(f"  {'plan':{width}} {'median ms':>10} {'quartiles':>15} {'n':>6} {'speed-up':>9}", "dim")
     for plan, line in lines.items():
         median = line.quantile(0.5)
-        ratio = f"{reference.quantile(0.5) / median:.2f}×" if median > 0 else "-"
+        ratio = f"{number(reference.quantile(0.5) / median)}×" if median > 0 else "-"
         quartiles = f"{number(line.quantile(0.25))}–{number(line.quantile(0.75))}"
         r, g, b = chart.colour(plans.index(plan) % N_COLOURS)
         text.append(f"\n{letter_of(plans, plan)} ", f"bold rgb({r},{g},{b})")
