@@ -51,6 +51,11 @@ _WRITTEN = {
     "left": "←",
     "right": "→",
     "ctrl+p": "^p",
+    "ctrl+d": "^d",
+    "ctrl+u": "^u",
+    "ctrl+s": "^s",
+    "pagedown": "PgDn",
+    "pageup": "PgUp",
 }
 
 

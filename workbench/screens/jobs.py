@@ -193,8 +193,8 @@ def _counts(jobs: Sequence[Job]) -> list[str]:
     running = sum(job.state is JobState.RUNNING for job in jobs)
     waiting = sum(not job.state.is_over for job in jobs) - running
     counts = [f"{len(jobs):,} job" + ("" if len(jobs) == 1 else "s")]
-    counts += [f"{running} running"] if running else []
-    return counts + ([f"{waiting} waiting"] if waiting else [])
+    counts += [f"{running:,} running"] if running else []
+    return counts + ([f"{waiting:,} waiting"] if waiting else [])
 
 
 def _detail(job: Job, runs: Mapping[str, Run]) -> Text:

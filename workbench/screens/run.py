@@ -17,6 +17,7 @@ from workbench.widgets.panel_tabs import PanelTabs
 from workbench.widgets.results import ResultsPanel
 from workbench.widgets.run_header import Notice, ProvenanceLine, ResourceLine, RunHeader
 from workbench.widgets.timing import TimingPanel
+from workbench.widgets.words import state_tone
 
 PANELS = ("timing", "error", "results", "log")
 _WIDE = 120
@@ -59,7 +60,8 @@ class RunScreen(JobScreen):
 
     def on_mount(self) -> None:
         """Draw what was given at the start."""
-        self._show_panel("timing")
+        failed = state_tone(self._view.job.state) == "failed"
+        self._show_panel("log" if failed and not self._view.run.timings else "timing")
         self.show(self._view, self._now)
 
     @property

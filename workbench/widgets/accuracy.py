@@ -44,7 +44,7 @@ class ErrorPanel(Chart):
         errors = [row.force_rmse_mev_per_a for row in rows]
         positive = [error for error in errors if error]
         if not rows:
-            return "\nNo error has been measured yet."
+            return "\n  No error has been measured yet."
         low, high = _limits(positive)
         left, right = math.log10(low), math.log10(high)
         names = []
@@ -58,13 +58,12 @@ class ErrorPanel(Chart):
             x = math.log10(error) if error else left
             if error:
                 plot.plot([left, x], [y, y], marker="┈", color=colour)
-                plot.scatter([x], [y], marker=marker, color=colour)
             said = "not known" if error is None else f"{number(error)}{'' if row.passed else ' ✗ too large'}"
-            plot.text(f" {said}", x, y, alignment="left", color=colour)
+            plot.text(f"{marker} {said}", x, y, alignment="left", color=colour)
         # Room on the right for the number beside the last mark, at the width of a letter.
         canvas = max(10, width - _NAME_WIDTH - 2)
         plot.xlim(left, right + (right - left) * 14 / canvas)
-        plot.ylim(0.5 - len(rows) - 0.0, 0.5)
+        plot.ylim(0.5 - len(rows), 0.5)
         plot.yticks([-index for index in range(len(rows))], names)
         ticks = log_ticks(low, high, max(3, canvas // 10))
         plot.xticks([math.log10(value) for value in ticks], [tick(value) for value in ticks])

@@ -51,7 +51,7 @@ class Chart(PlotextPlot):
         plot.yaxes(True, False)
         nothing = self.draw(plot, width, height)
         if nothing is not None:
-            return Text(nothing, style="italic", justify="center")
+            return Text(nothing, style="italic")
         return Text.from_ansi(plot.build(), no_wrap=True, end="")
 
     def _rgb(self, component: str) -> Rgb:

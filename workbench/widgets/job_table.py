@@ -37,6 +37,7 @@ class JobTable(ScrollView, can_focus=True):
     JobTable {
         background: $background;
         scrollbar-size-horizontal: 0;
+        scrollbar-size-vertical: 1;
         overflow-x: hidden;
         overflow-y: auto;
         & > .job-table--header { color: $text-muted; text-style: bold; background: $surface; }
@@ -86,7 +87,7 @@ class JobTable(ScrollView, can_focus=True):
             self._row_of = {job.id: row for row, job in enumerate(jobs)}
             row = self._row_of.get(before.id) if before else None
             self._cursor = row if row is not None else max(0, min(self._cursor, len(jobs) - 1))
-            self.virtual_size = Size(self.size.width, len(jobs) + _HEADER_LINES)
+            self.virtual_size = Size(self._width, len(jobs) + _HEADER_LINES)
             self._keep_in_sight()
         self._runs, self._now, self._order = runs, now, order
         self.refresh()
@@ -132,7 +133,7 @@ class JobTable(ScrollView, can_focus=True):
 
     def on_resize(self) -> None:
         """Fit the lines to the new width."""
-        self.virtual_size = Size(self.size.width, len(self._jobs) + _HEADER_LINES)
+        self.virtual_size = Size(self._width, len(self._jobs) + _HEADER_LINES)
         self._keep_in_sight()
 
     def on_click(self, event: events.Click) -> None:
@@ -151,12 +152,12 @@ class JobTable(ScrollView, can_focus=True):
 
     def render_line(self, y: int) -> Strip:
         """One line of what is seen; the first is the header."""
-        columns = layout(self.size.width - 2)
+        columns = layout(self._width - 2)
         if y < _HEADER_LINES:
             return self._header(columns)
         row = self.scroll_offset.y + y - _HEADER_LINES
         if row >= len(self._jobs):
-            return Strip.blank(self.size.width, self.rich_style)
+            return Strip.blank(self._width, self.rich_style)
         return self._row(row, columns)
 
     def _header(self, columns: Sequence[tuple[Column, int]]) -> Strip:
@@ -188,4 +189,9 @@ class JobTable(ScrollView, can_focus=True):
         return Style(color=self.get_component_rich_style(f"job-table--{tone}").color)
 
     def _strip(self, segments: list[Segment], style: Style) -> Strip:
-        return Strip(segments).extend_cell_length(self.size.width, style).crop(0, self.size.width)
+        return Strip(segments).adjust_cell_length(self._width, style)
+
+    @property
+    def _width(self) -> int:
+        """Without the scroll bar."""
+        return self.scrollable_content_region.width

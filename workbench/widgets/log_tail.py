@@ -42,6 +42,11 @@ class LogTail(ScrollView, can_focus=True):
             self.scroll_end(animate=False, immediate=True, x_axis=False)
         self.refresh()
 
+    def on_resize(self) -> None:
+        """Stay at the end when the room changes."""
+        if self.following:
+            self.scroll_end(animate=False, x_axis=False)
+
     def toggle_following(self) -> bool:
         """Keep to the end, or stop doing so; which it is now."""
         self.following = not self.following

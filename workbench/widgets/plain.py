@@ -10,9 +10,7 @@ import re
 
 from rich.cells import cell_len, set_cell_size
 
-from workbench.report import plain
-
-__all__ = ["fitted", "log_lines", "plain", "short"]
+from workbench import report
 
 _ESCAPES = re.compile(
     r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movements
@@ -21,6 +19,11 @@ _ESCAPES = re.compile(
 )
 _MOST_COLUMNS = 2_000
 """Of one line of a log; what is longer is cut, and says so."""
+
+
+def plain(value: object) -> str:
+    """A value from elsewhere as one line: whole control sequences gone, single control characters marked."""
+    return report.plain(_ESCAPES.sub("", value) if isinstance(value, str) else value)
 
 
 def log_lines(data: bytes) -> list[str]:

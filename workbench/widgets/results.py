@@ -21,7 +21,9 @@ class ResultsPanel(Vertical):
 
     DEFAULT_CSS = """
     ResultsPanel {
-        & > DataTable { height: 1fr; background: $background; }
+        & > DataTable { height: 1fr; background: $background; scrollbar-size: 1 1; }
+        & > DataTable > .datatable--cursor { background: $primary-muted; color: $text; }
+        & > DataTable > .datatable--odd-row, & > DataTable > .datatable--even-row { background: $background; }
         & > Static { height: auto; max-height: 4; padding: 0 1; color: $text-muted; }
     }
     """
@@ -29,7 +31,7 @@ class ResultsPanel(Vertical):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._summary: Mapping[str, Json] | None = None
-        self._table: DataTable[Text] = DataTable(cursor_type="row", zebra_stripes=True)
+        self._table: DataTable[Text] = DataTable(cursor_type="row")
         self._below = Static("The table comes when the run has finished.", markup=False)
 
     def compose(self) -> ComposeResult:
@@ -40,6 +42,7 @@ class ResultsPanel(Vertical):
     def on_mount(self) -> None:
         """Give the panel its name."""
         self.border_title = Text("results")
+        self._table.display = False
 
     def show(self, job: Job, run: Run) -> None:
         """Draw the summary where there is a new one."""
@@ -55,17 +58,15 @@ class ResultsPanel(Vertical):
             return
         self._summary = summary
         self._table.clear(columns=True)
+        self._table.display = summary is not None
         if summary is None:
             return
         header, rows = rows_of(summary)
+        whole = [[*row, *[None] * len(header)][: len(header)] for row in rows]
         for index, name in enumerate(header):
-            self._table.add_column(Text(plain(name), justify="left" if index == 0 else "right"))
-        for row in rows:
-            cells = [cell_text(cell) for cell in row[: len(header)]]
-            cells += [""] * (len(header) - len(cells))
-            self._table.add_row(
-                *(Text(cell, justify="right" if i else "left") for i, cell in enumerate(cells))
-            )
+            self._table.add_column(_cell(name, text=_is_text(whole, index)))
+        for row in whole:
+            self._table.add_row(*(_cell(cell, text=_is_text(whole, i)) for i, cell in enumerate(row)))
         measured_on = summary.get("measured_on")
         self._below.update(f"Measured on: {plain(measured_on)}" if measured_on else "")
 
@@ -76,6 +77,15 @@ def rows_of(summary: Mapping[str, Json]) -> tuple[Sequence[Json], Sequence[Seque
     if isinstance(columns, list) and isinstance(rows, list):
         return columns, [row if isinstance(row, list) else [row] for row in rows]
     return ("", "value"), [(key, value) for key, value in summary.items()]
+
+
+def _is_text(rows: Sequence[Sequence[Json]], column: int) -> bool:
+    """Whether a column holds words, which begin at the left, and not numbers, which end at the right."""
+    return any(isinstance(row[column], str) for row in rows)
+
+
+def _cell(cell: Json, *, text: bool) -> Text:
+    return Text(cell_text(cell), justify="left" if text else "right")
 
 
 def cell_text(cell: Json) -> str:

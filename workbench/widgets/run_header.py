@@ -63,7 +63,7 @@ class RunHeader(Widget):
     def _progress(self, job: Job, run: Run) -> str:
         fraction = words.fraction_done(job, run)
         if fraction is None:
-            return plain(job.status.reason) or ("no progress reported yet" if not job.state.is_over else "")
+            return plain(job.status.reason) or f"no progress reported{'' if job.state.is_over else ' yet'}"
         parts = [f"{int(fraction * 100)}%"]
         if run.progress:
             parts.append(f"{run.progress.done}/{run.progress.total}")
@@ -71,7 +71,7 @@ class RunHeader(Widget):
             parts.append(f"{left} left")
         if run.progress and run.progress.stage and not job.state.is_over:
             parts.append(plain(run.progress.stage))
-        width = max(10, min(40, self.size.width // 3))
+        width = max(10, min(40, self.size.width // 5))
         return f"{words.bar(fraction, width)} {'  '.join(parts)}"
 
     def render(self) -> Text:
@@ -140,7 +140,7 @@ class ResourceLine(Widget):
         """One line."""
         run = self._run
         if run is None or run.resource is None:
-            return Text("processor and memory: nothing reported yet")
+            return Text("processor and memory: nothing reported")
         now = run.resource
         width = max(4, min(40, (self.size.width - 46) // 2))
         parts = []

@@ -52,7 +52,7 @@ class TimingChart(Chart):
     def draw(self, plot: Plot, width: int, height: int) -> str | None:
         """Each plan's line in its colour, with its letter at its end."""
         if not self.lines:
-            return "\nNo evaluation has been timed yet."
+            return "\n  No evaluation has been timed yet."
         drawn = {plan: line.line(smooth=self.smooth) for plan, line in self.lines.items()}
         low, high = self._limits([y for _, ys in drawn.values() for y in ys])
         last_x = max(xs[-1] for xs, _ in drawn.values())
@@ -177,7 +177,7 @@ class TimingPanel(Vertical):
         lines = "smooth" if chart.smooth else "every point"
         cases = cases_of(run)
         where = f"{plain(self.case)} ({cases.index(self.case) + 1}/{len(cases)})" if cases else "-"
-        self.border_title = Text(f"ms per evaluation · {where} · {axis} axis, {lines}")
+        self.border_title = Text(f"ms, by evaluation · {where} · {axis} axis, {lines}")
 
     def _lines(self) -> dict[str, Measured]:
         return {plan: measured for (plan, case), measured in self._measured.items() if case == self.case}
