@@ -21,9 +21,7 @@ class ResultsPanel(Vertical):
 
     DEFAULT_CSS = """
     ResultsPanel {
-        & > DataTable { height: 1fr; background: $background; scrollbar-size: 1 1; }
-        & > DataTable > .datatable--cursor { background: $primary-muted; color: $text; }
-        & > DataTable > .datatable--odd-row, & > DataTable > .datatable--even-row { background: $background; }
+        & > DataTable { height: 1fr; }
         & > Static { height: auto; max-height: 4; padding: 0 1; color: $text-muted; }
     }
     """
