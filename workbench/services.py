@@ -94,6 +94,7 @@ class Services:
         self._jobs: dict[str, Job] = {}
         self._revision = 0
         self._runs: defaultdict[str, _Followed] = defaultdict(_Followed)
+        self._searched = False
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._take_in_saved()
 
@@ -129,6 +130,11 @@ class Services:
     async def refresh(self) -> Sequence[Job]:
         """Ask the schedulers; the jobs that have changed, here or through another program."""
         changed = {job.id: job for job in self._take_in_saved()}
+        if not self._searched:
+            self._searched = True
+            for name, described in self._config.profiles.items():
+                if described.connection == "local":  # where looking costs nothing
+                    changed |= {job.id: job for job in await self.rediscover(name)}
         active: defaultdict[str, list[Job]] = defaultdict(list)
         for job in self._jobs.values():
             if not job.state.is_over:
@@ -162,8 +168,9 @@ class Services:
             except (StoreError, FileFailed) as error:
                 log.warning("%s is left out: %s", path, error)
                 continue
-            self._keep(replace(job, profile=site.profile.name))
-            found.append(job)
+            if job.profile not in self._config.profiles:
+                job = replace(job, profile=site.profile.name)
+            found.append(self._keep(job))
         return found
 
     async def fetch(self, job_id: str) -> bool:
@@ -344,7 +351,9 @@ class Services:
             self._sites[described.name] = Site(
                 profile=described,
                 connection=connection,
-                scheduler=ProcessScheduler(connection, work_folder, slots=described.slots),
+                scheduler=ProcessScheduler(
+                    connection, work_folder, slots=described.slots, python=described.python or sys.executable
+                ),
                 work_folder=work_folder,
                 python=described.python or sys.executable,
             )

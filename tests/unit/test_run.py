@@ -74,12 +74,15 @@ def test_a_new_attempt_measures_anew_and_keeps_its_warnings() -> None:
 
 def test_the_rest_is_estimated_at_the_pace_so_far() -> None:
     run = Run()
-    run.apply_all(events(Start("benchmark"), Progress(0, 10)))
-    assert run.eta_s is None
-    run.apply(Event(3, 1, 120.0, Progress(4, 10)))
-    assert run.eta_s == 30.0
-    run.apply(Event(4, 1, 121.0, Finish("completed")))
-    assert run.eta_s is None
+    rests = []
+    for event in (
+        *events(Start("benchmark"), Progress(0, 10)),
+        Event(3, 1, 120.0, Progress(4, 10)),
+        Event(4, 1, 121.0, Finish("completed")),
+    ):
+        run.apply(event)
+        rests.append(run.eta_s)
+    assert rests == [None, None, 30.0, None]
 
 
 def test_at_most_two_hundred_warnings_are_kept() -> None:
