@@ -46,6 +46,8 @@ class JobsScreen(JobScreen):
         self._now = 0.0
         self._column, self._reverse = 0, False
         self._trouble = ""
+        self._heard_at: float | None = None
+        self._counted: tuple[Sequence[Job], Sequence[str]] = ((), _counts(()))
         self._table = JobTable(id="jobs")
 
     def compose(self) -> ComposeResult:
@@ -84,8 +86,6 @@ class JobsScreen(JobScreen):
         self._heard_at = heard_at
         if self.is_mounted:
             self._draw(changed=changed)
-
-    _heard_at: float | None = None
 
     def select(self, job_id: str) -> None:
         """Put the cursor on a job."""
@@ -171,7 +171,9 @@ class JobsScreen(JobScreen):
 
     def _draw_title(self) -> None:
         title = Text("mace-workbench", "bold", no_wrap=True, overflow="ellipsis")
-        counts = _counts(self._all)
+        if self._counted[0] is not self._all:
+            self._counted = (self._all, _counts(self._all))
+        counts = list(self._counted[1])
         if len(self._shown) != len(self._all):
             counts.insert(0, f"{len(self._shown)} of")
         title.append("  " + "  ".join(counts), "not bold")

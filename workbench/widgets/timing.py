@@ -174,7 +174,7 @@ class TimingPanel(Vertical):
         chart.refresh()
         self._legend.update(_legend(chart, plans))
         axis = "log" if chart.logarithmic else "linear"
-        lines = "smooth" if chart.smooth else "every point"
+        lines = "smooth lines" if chart.smooth else "every point"
         cases = cases_of(run)
         where = f"{plain(self.case)} ({cases.index(self.case) + 1}/{len(cases)})" if cases else "-"
         self.border_title = Text(f"ms, by evaluation · {where} · {axis} axis, {lines}")
