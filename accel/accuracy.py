@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,9 +11,7 @@ import numpy as np
 from accel.errors import ParityError
 
 if TYPE_CHECKING:
-    from ase import Atoms
-
-    from accel.prediction import Evaluator, Prediction
+    from accel.prediction import Prediction
 
 _MEV = 1000.0
 
@@ -38,7 +35,8 @@ class ErrorSum:
     """Adds up errors, structure by structure."""
 
     def __init__(self) -> None:
-        self._n_structures = 0
+        self.n_structures = 0
+        """How many have been taken in."""
         self._energy = self._force = self._stress = 0.0
         self._n_components = self._n_stresses = 0
         self._worst = 0.0
@@ -52,7 +50,7 @@ class ErrorSum:
         if answer.forces.shape != truth.forces.shape:
             raise ParityError(f"forces of shape {answer.forces.shape} where {truth.forces.shape} is right")
         difference = (answer.forces - truth.forces) * _MEV
-        self._n_structures += 1
+        self.n_structures += 1
         self._energy += ((answer.energy_ev - truth.energy_ev) * _MEV / max(1, len(difference))) ** 2
         self._force += float(np.sum(difference**2))
         self._n_components += difference.size
@@ -71,11 +69,11 @@ class ErrorSum:
         Raises:
             ValueError: Nothing has been.
         """
-        if not self._n_structures:
+        if not self.n_structures:
             raise ValueError("no structure has been compared")
         return ErrorStats(
-            n_structures=self._n_structures,
-            energy_mev_per_atom=math.sqrt(self._energy / self._n_structures),
+            n_structures=self.n_structures,
+            energy_mev_per_atom=math.sqrt(self._energy / self.n_structures),
             force_rmse_mev_per_a=math.sqrt(self._force / max(1, self._n_components)),
             force_max_mev_per_a=self._worst,
             stress_rmse_mev_per_a3=math.sqrt(self._stress / self._n_stresses) if self._n_stresses else None,
@@ -91,21 +89,3 @@ def compare(answer: Prediction, truth: Prediction) -> ErrorStats:
     errors = ErrorSum()
     errors.add(answer, truth)
     return errors.stats
-
-
-def error_on(
-    evaluator: Evaluator, structures: Iterable[Atoms], truth_of: Callable[[Atoms], Prediction | None]
-) -> ErrorStats | None:
-    """The error over all structures of which the truth is known; None where it is of none.
-
-    Raises:
-        StructureError: The model cannot take one of them.
-        ParityError: An answer is not of the truth's shape.
-    """
-    errors, counted = ErrorSum(), False
-    for atoms in structures:
-        truth = truth_of(atoms)
-        if truth is not None:
-            errors.add(evaluator.evaluate(atoms, stress=truth.stress is not None), truth)
-            counted = True
-    return errors.stats if counted else None

@@ -88,7 +88,9 @@ class Plan:
         if not self.name or not self.name.isprintable():
             raise PlanError(f"A plan needs a printable name, not {self.name!r}.")
         if self.dtype not in DTYPES:
-            raise PlanError(f"Plan {self.name} asks for dtype {self.dtype!r}; there are: {', '.join(DTYPES)}.")
+            raise PlanError(
+                f"Plan {self.name} asks for dtype {self.dtype!r}; there are: {', '.join(DTYPES)}."
+            )
 
     def to_json(self) -> str:
         """This plan as indented JSON, one key a line."""
@@ -215,8 +217,9 @@ def _build_compile(model: nn.Module, plan: Plan, device: str) -> Evaluator:
 
 def _no_options(plan: Plan) -> None:
     if plan.options:
+        given = ", ".join(plan.options)
         raise PlanError(
-            f"Plan {plan.name}: the technique {plan.technique} takes no options, not {', '.join(plan.options)}."
+            f"Plan {plan.name}: the technique {plan.technique} takes no options, and has {given}."
         )
 
 

@@ -46,7 +46,9 @@ def measured_on(values: dict[str, Value]) -> str:
     shown = ("torch", "mace-torch")
     found = [f"{name} {packages[name]}" for name in shown if isinstance(packages, dict) and name in packages]
     threads = f"{values['threads']} thread{'' if values['threads'] == 1 else 's'}"
-    return ", ".join([f"{values['device_name']} ({values['device']}, {threads})", *found, str(values["host"])])
+    return ", ".join(
+        [f"{values['device_name']} ({values['device']}, {threads})", *found, str(values["host"])]
+    )
 
 
 def versions() -> dict[str, str]:
@@ -77,10 +79,14 @@ def device_name(device: str) -> str:
     if kind != "cuda":
         raise MissingBackend(f"The device {device!r} is not supported; there are cpu, cuda, cuda:1, …")
     if not torch.cuda.is_available():
-        raise MissingBackend(f"The device {device!r} was asked for, and torch {torch.__version__} sees no GPU here.")
+        raise MissingBackend(
+            f"The device {device!r} was asked for, and torch {torch.__version__} sees no GPU here."
+        )
     index = torch.device(device).index or 0
     if index >= torch.cuda.device_count():
-        raise MissingBackend(f"The device {device!r} was asked for, and there are {torch.cuda.device_count()} GPUs.")
+        raise MissingBackend(
+            f"The device {device!r} was asked for, and there are {torch.cuda.device_count()} GPUs."
+        )
     return torch.cuda.get_device_name(index)
 
 
