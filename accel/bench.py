@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from ase import Atoms
 
-from accel.accuracy import ErrorStats, ErrorSum, compare
+from accel.accuracy import ErrorSum, compare
 from accel.data import labels, sized_system
 from accel.errors import ParityError, PlanError
 from accel.measurement import (
