@@ -57,6 +57,22 @@ def inside(folder: str) -> list[Path]:
     return list(Path(folder).iterdir())
 
 
+def do_damage(kind: str, target: Path) -> None:
+    victim = target / "travelling" / "shipped" / "odd name.xyz"
+    match kind:
+        case "removed":
+            victim.unlink()
+        case "cut short":
+            victim.write_text("1")
+        case "emptied":
+            victim.write_text("")
+        case "manifest removed":
+            (target / "MANIFEST").unlink()
+        case _:
+            shutil.rmtree(target)
+            target.mkdir()
+
+
 def test_every_file_of_the_packages_in_the_repository_travels() -> None:
     listing = subprocess.run(
         ["git", "ls-files", "-z", *bundle.PACKAGES], cwd=ROOT, capture_output=True, text=True, check=True
@@ -141,19 +157,7 @@ async def test_a_damaged_folder_is_put_right(
 ) -> None:
     folder = f"{tmp_path}/code"
     target = Path(await bundle.deploy(connection, folder))
-    victim = target / "travelling" / "shipped" / "odd name.xyz"
-    match damage:
-        case "removed":
-            victim.unlink()
-        case "cut short":
-            victim.write_text("1")
-        case "emptied":
-            victim.write_text("")
-        case "manifest removed":
-            (target / "MANIFEST").unlink()
-        case _:
-            shutil.rmtree(target)
-            target.mkdir()
+    do_damage(damage, target)
     assert Path(await bundle.deploy(connection, folder)) == target
     for name, data in bundle.pack().files.items():
         assert (target / name).read_bytes() == data
