@@ -184,17 +184,16 @@ def _assemble(record: Any, content: bytes) -> torch.nn.Module:
     except safetensors.SafetensorError as error:
         raise ValueError(f"its {WEIGHTS_FILE} is no safetensors file") from error
     model = build_model(config, dtype)
-    for name, tensor in model.state_dict().items():
-        if name in rebuilt and name not in state:
-            if not _same(_checksum(tensor), rebuilt[name]):
-                raise ValueError(
-                    f"this version of mace-torch builds another {name} than the one it was saved with"
-                )
-            state[name] = tensor
+    built = {name: tensor for name, tensor in model.state_dict().items() if name in rebuilt}
     try:
-        model.load_state_dict(state)
+        model.load_state_dict({**built, **state})
     except RuntimeError as error:
         raise ValueError("its weights do not fit its config") from error
+    for name, tensor in built.items():
+        if not _same(_checksum(tensor), rebuilt[name]):
+            raise ValueError(
+                f"this version of mace-torch builds another {name} than the one it was saved with"
+            )
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"its {name} is not finite")
