@@ -116,10 +116,12 @@ def check_elements(atoms: Atoms, atomic_numbers: Iterable[int], *, model: str = 
         StructureError: There is such an element.
     """
     known = sorted(set(atomic_numbers))
-    for number in sorted({int(z) for z in atoms.numbers} - set(known)):
+    strangers = sorted({int(z) for z in atoms.numbers} - set(known))
+    if strangers:
+        have = ", ".join(f"{chemical_symbols[z]} ({atomic_names[z].lower()})" for z in strangers)
         raise StructureError(
-            f"The structure {atoms.get_chemical_formula()} has {chemical_symbols[number]} ({atomic_names[number].lower()}), "
-            f"which {model} does not know (it knows {', '.join(chemical_symbols[z] for z in known)})."
+            f"The structure {atoms.get_chemical_formula()} has {have}, which {model} does not know "
+            f"(it knows {', '.join(chemical_symbols[z] for z in known)})."
         )
 
 

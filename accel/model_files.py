@@ -86,7 +86,7 @@ def load_model(
     return model.to(device=target, dtype=_DTYPES[dtype]).requires_grad_(False).eval()
 
 
-def save_model(model: torch.nn.Module, folder: Path, *, weights_dtype: str | None = None) -> None:
+def save_model(model: torch.nn.Module, folder: Path) -> None:
     """Write `model` to `folder` without pickle; reading it back gives the same numbers.
 
     Only what a newly built model lacks is stored. The coupling coefficients, which are most of the
@@ -95,8 +95,6 @@ def save_model(model: torch.nn.Module, folder: Path, *, weights_dtype: str | Non
     Args:
         model: A mace-torch ScaleShiftMACE.
         folder: Made where it is missing; a model that is already there is replaced.
-        weights_dtype: `float32` to round the trainable weights, which halves the file and makes a
-            slightly different model of it; None to keep them as they are.
 
     Raises:
         ModelError: The model is of a kind that cannot be described without pickle.
@@ -111,9 +109,7 @@ def save_model(model: torch.nn.Module, folder: Path, *, weights_dtype: str | Non
     stored, rebuilt = {}, {}
     for name, tensor in model.state_dict().items():
         tensor = tensor.detach().cpu().contiguous()
-        if name in trainable:
-            stored[name] = tensor.to(_DTYPES[weights_dtype]) if weights_dtype else tensor
-        elif name in fresh and torch.equal(fresh[name], tensor):
+        if name not in trainable and name in fresh and torch.equal(fresh[name], tensor):
             rebuilt[name] = _checksum(tensor)
         else:
             stored[name] = tensor

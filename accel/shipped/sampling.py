@@ -19,37 +19,22 @@ LABELS = "GFN2-xTB"
 STEP_FS = 1.0
 DEUTERIUM_U = 2.014
 """Hydrogen has the mass of deuterium, which allows the longer step and leaves every average as it is."""
-MULTIPLICITIES = {"H": 2, "C": 3, "O": 3}
 METHANOL_G_PER_CM3 = 0.79
 AVOGADRO_A3_PER_CM3 = 0.602214
 """Molecules in one Å³ for one mol in one cm³."""
 
 
 def label(atoms: Atoms) -> Atoms:
-    """A copy of `atoms` with `REF_energy` (eV), `REF_forces` (eV/Å) and, where periodic, `REF_stress`."""
+    """A copy of `atoms` with `REF_energy`, `REF_forces` and, where periodic, `REF_stress` (as ASE's Voigt)."""
     labelled = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     labelled.info = {key: value for key, value in atoms.info.items() if not key.startswith("REF_")}
     labelled.calc = TBLite(method=LABELS, verbosity=0)
     labelled.info["REF_energy"] = labelled.get_potential_energy()
     labelled.arrays["REF_forces"] = labelled.get_forces()
     if labelled.pbc.any():
-        labelled.info["REF_stress"] = labelled.get_stress(voigt=False)
+        labelled.info["REF_stress"] = labelled.get_stress()
     labelled.calc = None
     return labelled
-
-
-def isolated_atom(symbol: str) -> Atoms:
-    """One labelled atom in its ground state's multiplicity.
-
-    GFN2-xTB is used without its term for spin polarisation, as for the molecules, none of which has
-    unpaired electrons; the multiplicity only decides which orbitals are filled.
-    """
-    atoms = Atoms(symbol)
-    atoms.calc = TBLite(method=LABELS, verbosity=0, multiplicity=MULTIPLICITIES[symbol])
-    atoms.info["REF_energy"] = atoms.get_potential_energy()
-    atoms.arrays["REF_forces"] = atoms.get_forces()
-    atoms.calc = None
-    return atoms
 
 
 def trajectory(
@@ -136,19 +121,35 @@ def turned(name: str, rng: np.random.Generator) -> Atoms:
 def force_error(
     atoms: Atoms, rng: np.random.Generator, *, n_components: int = 3, step_a: float = 2e-3
 ) -> float:
-    """Largest difference, eV/Å, of `REF_forces` from central differences of a tightly converged energy."""
+    """Largest difference, eV/Å, of some `REF_forces` from central differences of the energy."""
     worst = 0.0
     for _ in range(n_components):
         atom, axis = rng.integers(len(atoms)), rng.integers(3)
         energies = []
         for sign in (1, -1):
-            moved = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+            moved = atoms.copy()
             moved.positions[atom, axis] += sign * step_a
-            moved.calc = TBLite(method=LABELS, verbosity=0, accuracy=0.01)
-            energies.append(moved.get_potential_energy())
+            energies.append(_tight_energy(moved))
         slope = (energies[0] - energies[1]) / (2 * step_a)
         worst = max(worst, abs(slope + atoms.arrays["REF_forces"][atom, axis]))
     return float(worst)
+
+
+def stress_error(atoms: Atoms, *, strain: float = 1e-3) -> float:
+    """Difference, eV/Å³, of the first component of `REF_stress` from a central difference of the energy."""
+    energies = []
+    for sign in (1, -1):
+        strained = atoms.copy()
+        strained.set_cell(atoms.cell.array @ np.diag([1 + sign * strain, 1, 1]), scale_atoms=True)
+        energies.append(_tight_energy(strained))
+    slope = (energies[0] - energies[1]) / (2 * strain * atoms.get_volume())
+    return float(abs(slope - atoms.info["REF_stress"][0]))
+
+
+def _tight_energy(atoms: Atoms) -> float:
+    """The energy converged a hundred times better than that of the labels."""
+    atoms.calc = TBLite(method=LABELS, verbosity=0, accuracy=0.01)
+    return float(atoms.get_potential_energy())
 
 
 def _gap(first: np.ndarray, second: np.ndarray) -> float:
