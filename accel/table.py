@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from accel.measurement import BenchmarkResult, Compared, Measurement
+
+if TYPE_CHECKING:
+    from accel.profile import ProfileResult, Step
+    from accel.spans import TensorLayout
 
 Cell: TypeAlias = str | int | float | None
 
 BENCHMARK_COLUMNS = (
-    "plan", "dtype", "atoms", "edges/atom", "ms", "IQR ms", "µs/atom", "× reference", "IQR ×", "first call ms",
-    "ΔF rms meV/Å", "ΔF max meV/Å", "ΔE meV/atom", "F vs labels meV/Å", "E vs labels meV/atom", "parity",
+    "plan", "dtype", "atoms", "edges/atom", "ms", "IQR ms", "µs/atom", "× reference", "IQR ×",
+    "first call ms", "ΔF rms meV/Å", "ΔF max meV/Å", "ΔE meV/atom", "F vs labels meV/Å", "E vs labels meV/atom", "parity",
 )  # fmt: skip
+PROFILE_COLUMNS = (
+    "step", "class", "calls", "forward ms", "own forward ms", "backward ms", "own backward ms", "share %",
+    "in", "out", "dtype", "layout", "device", "irreps", "parameters",
+)  # fmt: skip
+_GRAPH = ("data.positions", "data.node_attrs", "data.edge_index", "data.shifts", "data.cell")
+"""What is shown of a graph, which also carries labels and weights that inference does not look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +109,62 @@ def benchmark_record(result: BenchmarkResult) -> dict[str, Any]:
         ],
         "errors": [plain(one) for one in result.errors],
     }
+
+
+def profile_table(result: ProfileResult) -> Table:
+    """One row a step; steps inside others are indented."""
+    whole = sum(_own_ms(step) for step in result.steps)
+    rows = []
+    for step in result.steps:
+        inputs = [tensor for tensor in step.inputs if step.depth or tensor.name in _GRAPH]
+        tensors = (*inputs, *step.outputs)
+        rows.append(
+            (
+                "  " * step.depth + step.path,
+                step.kind,
+                step.calls,
+                step.forward_ms,
+                step.forward_self_ms,
+                step.backward_ms,
+                step.backward_self_ms,
+                100 * _own_ms(step) / whole,
+                _shapes(inputs),
+                _shapes(step.outputs),
+                _distinct(tensor.dtype for tensor in tensors),
+                _distinct(_layout(tensor) for tensor in tensors),
+                _distinct(tensor.device for tensor in tensors),
+                step.irreps,
+                step.n_parameters,
+            )
+        )
+    return Table(PROFILE_COLUMNS, tuple(rows))
+
+
+def profile_notes(result: ProfileResult) -> list[str]:
+    """What belongs under the table: the totals, and what observing cost."""
+    return [
+        f"{result.n_atoms} atoms, {result.n_edges} edges, {result.dtype} on {result.device}; medians of "
+        f"{result.repeats} evaluations.",
+        f"Without hooks: forward {result.plain_forward_ms:.4g} ms, backward {result.plain_backward_ms:.4g} ms; "
+        f"neighbour list and graph before them {result.graph_ms:.4g} ms.",
+        f"Hooks add {100 * result.overhead:.1f} %; {100 * result.unaccounted:.2f} % of the time is in no step.",
+    ]
+
+
+def _own_ms(step: Step) -> float:
+    return step.forward_self_ms + (step.backward_self_ms or 0.0)
+
+
+def _shapes(tensors: Sequence[TensorLayout]) -> str:
+    return ", ".join(f"{tensor.name} {'×'.join(map(str, tensor.shape)) or '1'}".strip() for tensor in tensors)
+
+
+def _layout(tensor: TensorLayout) -> str:
+    return "contiguous" if tensor.contiguous else f"{tensor.name} strided {tensor.strides}".strip()
+
+
+def _distinct(words: Iterable[str]) -> str:
+    return ", ".join(dict.fromkeys(words))
 
 
 def plain(value: Any) -> Any:

@@ -71,6 +71,7 @@ class Reporter:
         self._stage = ""
 
     def __call__(self, report: Timed | Compared | Advanced | Noted) -> None:
+        """Tell of one thing."""
         body = _body(report)
         if isinstance(body, Progress) and body.stage != self._stage:
             self._stage = body.stage

@@ -115,7 +115,7 @@ class Attempt:
         spec = RunSpec.from_json(text)
         if spec.experiment != self._experiment:
             raise SpecError(
-                f"The spec asks for the experiment {spec.experiment!r}: start it with python -m jobs.{spec.experiment}."
+                f"The spec asks for {spec.experiment!r}: start it with python -m jobs.{spec.experiment}."
             )
         for variable in _THREAD_VARIABLES:  # read once, when the libraries are loaded
             os.environ[variable] = str(spec.threads)
@@ -167,7 +167,9 @@ class Attempt:
             message, self.exit_code = _sentence(error, self._folder), _FAILED
         else:
             foreseen, self.exit_code = False, _FAILED
-            message = f"The run ended by an error of the program ({type(error).__name__}); the log says where."
+            message = (
+                f"The run ended by an error of the program ({type(error).__name__}); the log says where."
+            )
         if message:
             log.error("%s", message)
         try:
