@@ -377,7 +377,7 @@ async def test_a_disk_without_room_refuses_a_job_in_words_and_starts_nothing(hos
         check=False,
     )
     assert done.returncode == 1
-    assert "too large" in done.stderr
+    assert f"{host.folder('a')}: File too large" in done.stderr
     assert len(done.stderr.splitlines()) == 1
     assert (await host.status("a"))["state"] == "ABSENT"
     await host.ask("submit", request)

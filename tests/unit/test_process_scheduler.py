@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import sys
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
@@ -223,6 +224,15 @@ async def test_awkward_words_arrive_unchanged(site: Site) -> None:
     job = await site.submit(job, ["printf", "%s", AWKWARD], {"GIVEN": AWKWARD, "PYTHONPATH": "/a b"})
     assert (await site.is_over(job)).state is JobState.COMPLETED
     assert site.log(job) == AWKWARD
+
+
+async def test_code_that_was_removed_on_the_host_is_put_back(site: Site) -> None:
+    job = await site.submit(site.job("a"), ["true"])
+    await site.is_over(job)
+    shutil.rmtree(site.work / "code")
+    with pytest.raises(SchedulerError, match="there is no folder"):
+        await site.status(job)
+    assert (await site.status(job)).state is JobState.COMPLETED
 
 
 async def test_more_slots_run_more_at_once(tmp_path: Path) -> None:
