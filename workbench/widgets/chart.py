@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TypeAlias
 
 from rich.text import Text
@@ -13,7 +14,11 @@ Rgb: TypeAlias = tuple[int, int, int]
 
 
 class Chart(PlotextPlot):
-    """Draws itself anew only when it is asked to: whoever gives it data calls `refresh`."""
+    """A picture that is built beside the event loop, so that no key waits for plotext.
+
+    Whoever gives it data calls `redraw`. While a picture is being built the last one stays; what is
+    asked for in the meantime is built once, afterwards.
+    """
 
     COMPONENT_CLASSES = {  # noqa: RUF012  # Textual's own declaration
         "chart--axis",
@@ -29,19 +34,61 @@ class Chart(PlotextPlot):
         ]
     )
 
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._picture = Text("")
+        self._wanted = self._building = False
+
     def draw(self, plot: Plot, width: int, height: int) -> str | None:
         """Fill an empty plot of this size; or a sentence that says why there is nothing to draw."""
         raise NotImplementedError
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the picture shows all that was given."""
+        return not (self._wanted or self._building)
 
     def colour(self, index: int) -> Rgb:
         """The colour of a series."""
         return self._rgb(f"chart--series-{index % N_COLOURS}")
 
+    def redraw(self) -> None:
+        """Have the picture built again."""
+        self._wanted = True
+        if not self._building and self.is_mounted:
+            self._building = True
+            self.run_worker(self._build(), group="chart")
+
+    def on_mount(self) -> None:
+        """Begin, and begin again in other colours."""
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self.redraw())
+
+    def on_resize(self) -> None:
+        """Draw for the new size."""
+        self.redraw()
+
     def render(self) -> Text:
-        """The chart as text, or the sentence in its place."""
-        width, height = self.size
-        if width < 12 or height < 4:
-            return Text("")
+        """The newest picture."""
+        return self._picture
+
+    async def _build(self) -> None:
+        try:
+            while self._wanted:
+                self._wanted = False
+                width, height = self.size
+                if width < 12 or height < 4:
+                    continue
+                plot = self._empty(width, height)
+                nothing = self.draw(plot, width, height)
+                if nothing is not None:
+                    self._picture = Text(nothing, style="italic")
+                else:
+                    self._picture = await asyncio.to_thread(_picture, plot)
+                self.refresh()
+        finally:
+            self._building = False
+
+    def _empty(self, width: int, height: int) -> Plot:
         plot = Plot()
         plot.theme("textual-default")
         plot.plotsize(width, height)
@@ -49,10 +96,7 @@ class Chart(PlotextPlot):
         plot.ticks_color(self._rgb("chart--axis"))
         plot.xaxes(True, False)
         plot.yaxes(True, False)
-        nothing = self.draw(plot, width, height)
-        if nothing is not None:
-            return Text(nothing, style="italic")
-        return Text.from_ansi(plot.build(), no_wrap=True, end="")
+        return plot
 
     def _rgb(self, component: str) -> Rgb:
         style = self.get_component_rich_style(component)
@@ -60,3 +104,8 @@ class Chart(PlotextPlot):
             return (128, 128, 128)
         colour = style.color.get_truecolor()
         return (colour.red, colour.green, colour.blue)
+
+
+def _picture(plot: Plot) -> Text:
+    """The slow part; touches nothing but the plot."""
+    return Text.from_ansi(plot.build(), no_wrap=True, end="")

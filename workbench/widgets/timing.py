@@ -53,7 +53,7 @@ class TimingChart(Chart):
         """Each plan's line in its colour, with its letter at its end."""
         if not self.lines:
             return "\n  No evaluation has been timed yet."
-        drawn = {plan: line.line(smooth=self.smooth) for plan, line in self.lines.items()}
+        drawn = {plan: line.line(width, smooth=self.smooth) for plan, line in self.lines.items()}
         low, high = self._limits([y for _, ys in drawn.values() for y in ys])
         last_x = max(xs[-1] for xs, _ in drawn.values())
         scaled = math.log10 if self.logarithmic else float
@@ -171,7 +171,7 @@ class TimingPanel(Vertical):
         chart, plans = self._chart, plans_of(run)
         chart.lines, chart.plans = self._lines(), plans
         chart.smooth, chart.logarithmic = self.smooth, self.logarithmic
-        chart.refresh()
+        chart.redraw()
         self._legend.update(_legend(chart, plans))
         axis = "log" if chart.logarithmic else "linear"
         lines = "smooth lines" if chart.smooth else "every point"
