@@ -23,7 +23,7 @@ class Calculator(AseCalculator):
     atoms.calc = accel.Calculator("h2co-small")
     """
 
-    implemented_properties = ("energy", "free_energy", "energies", "forces", "stress")
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012, ASE's type
 
     def __init__(
         self,
@@ -63,7 +63,8 @@ class Calculator(AseCalculator):
             PropertyNotImplementedError: Stress was asked of a structure that is not periodic.
         """
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
-        taken: Atoms = self.atoms
+        taken = self.atoms
+        assert isinstance(taken, Atoms)  # set by the line above
         found = self._evaluator.evaluate(taken, stress="stress" in properties)
         results: dict[str, Any] = {
             "energy": found.energy_ev,

@@ -76,6 +76,9 @@ def _row(one: Measurement, labels: Compared | None) -> tuple[Cell, ...]:
     if one.error:
         error = one.error
         errors = (error.force_rmse_mev_per_a, error.force_max_mev_per_a, error.energy_mev_per_atom)
+    label_errors: tuple[Cell, ...] = (None,) * 2
+    if labels:
+        label_errors = (labels.error.force_rmse_mev_per_a, labels.error.energy_mev_per_atom)
     return (
         one.plan.name,
         one.plan.dtype,
@@ -84,8 +87,7 @@ def _row(one: Measurement, labels: Compared | None) -> tuple[Cell, ...]:
         *times,
         one.first_ms,
         *errors,
-        labels and labels.error.force_rmse_mev_per_a,
-        labels and labels.error.energy_mev_per_atom,
+        *label_errors,
         "failed" if one.failure else "passed",
     )
 
