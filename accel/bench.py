@@ -317,7 +317,7 @@ class Bench:
     # -- inside ----------------------------------------------------------------------------------
 
     def _moved(self, atoms: Atoms) -> Atoms:
-        moved = atoms.copy()
+        moved: Atoms = atoms.copy()
         moved.positions += self._shake.normal(scale=SHAKE_A, size=moved.positions.shape)
         return moved
 

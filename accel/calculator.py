@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from ase import Atoms
 from ase.calculators.calculator import Calculator as AseCalculator
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from torch import nn
 
 
-class Calculator(AseCalculator):  # type: ignore[misc]  # ASE has no types
+class Calculator(AseCalculator):
     """Energy, forces, stress and node energies of a model, computed by a plan.
 
     atoms.calc = accel.Calculator("h2co-small")
     """
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "free_energy", "energies", "forces", "stress"]
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012, ASE's type
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class Calculator(AseCalculator):  # type: ignore[misc]  # ASE has no types
         Raises:
             AccelError: The model cannot be loaded, or the plan cannot be applied to it.
         """
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         if isinstance(model, str):
             model = load_model(model, allow_pickle=allow_pickle)
         self.plan = find_plan(plan) if isinstance(plan, str) else plan
@@ -62,8 +62,10 @@ class Calculator(AseCalculator):  # type: ignore[misc]  # ASE has no types
             StructureError: The model cannot take these atoms.
             PropertyNotImplementedError: Stress was asked of a structure that is not periodic.
         """
-        super().calculate(atoms, properties, system_changes)
-        found = self._evaluator.evaluate(self.atoms, stress="stress" in properties)
+        super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
+        taken = self.atoms
+        assert isinstance(taken, Atoms)  # set by the line above
+        found = self._evaluator.evaluate(taken, stress="stress" in properties)
         results: dict[str, Any] = {
             "energy": found.energy_ev,
             "free_energy": found.energy_ev,
@@ -76,6 +78,6 @@ class Calculator(AseCalculator):  # type: ignore[misc]  # ASE has no types
         for name in properties:
             if name not in results:
                 raise PropertyNotImplementedError(
-                    f"The plan {self.plan.name} gives no {name} for {self.atoms.symbols}."
+                    f"The plan {self.plan.name} gives no {name} for {taken.symbols}."
                 )
         self.results = results

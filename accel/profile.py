@@ -209,7 +209,7 @@ class _Evaluation:
 
 def _evaluate(model: nn.Module, graph: dict[str, Tensor]) -> _Evaluation:
     """Energy and forces in two steps, as mace-torch does them in one."""
-    synchronise = torch.cuda.synchronize if graph["positions"].is_cuda else lambda: None
+    synchronise: Callable[[], object] = torch.cuda.synchronize if graph["positions"].is_cuda else lambda: None
     graph = dict(graph)
     positions = graph["positions"] = graph["positions"].detach().requires_grad_(True)
     synchronise()
@@ -234,5 +234,5 @@ def _check_forces(observed: Tensor, plain: Tensor) -> None:
     difference, scale = float((observed - plain).abs().max()), float(plain.abs().max())
     if not difference <= _SAME_FORCES * max(scale, 1.0):
         raise ParityError(
-            f"Observing the model changed its forces by {difference:.3g} eV/Å: its profile would mean nothing."
+            f"Observing the model changed its forces by {difference:.3g} eV/Å: the profile means nothing."
         )

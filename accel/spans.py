@@ -78,7 +78,7 @@ class Spans:
     def mark(self, marks: list[_Mark], path: str, begins: bool) -> None:
         """Note that a step begins or ends now; on a GPU, when its queue gets here."""
         if self.on_gpu:
-            event = torch.cuda.Event(enable_timing=True)
+            event: Any = torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]
             event.record()
             marks.append((path, begins, event))
         else:
@@ -168,7 +168,12 @@ class _Boundary(torch.autograd.Function):
 def _passed(value: Any, marker: Callable[[], None]) -> tuple[Any, bool]:
     """`value` with its differentiable tensors passed through one boundary; whether there were any."""
     found: list[Tensor] = []
-    _replaced(value, lambda tensor: found.append(tensor) or tensor)
+
+    def note(tensor: Tensor) -> Tensor:
+        found.append(tensor)
+        return tensor
+
+    _replaced(value, note)
     if not found:
         return value, False
     passed = iter(_Boundary.apply(marker, *found))  # type: ignore[no-untyped-call]  # torch has no type for it

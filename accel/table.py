@@ -17,7 +17,8 @@ Cell: TypeAlias = str | int | float | None
 
 BENCHMARK_COLUMNS = (
     "plan", "dtype", "atoms", "edges/atom", "ms", "IQR ms", "µs/atom", "× reference", "IQR ×",
-    "first call ms", "ΔF rms meV/Å", "ΔF max meV/Å", "ΔE meV/atom", "F vs labels meV/Å", "E vs labels meV/atom", "parity",
+    "first call ms", "ΔF rms meV/Å", "ΔF max meV/Å", "ΔE meV/atom",
+    "F vs labels meV/Å", "E vs labels meV/atom", "parity",
 )  # fmt: skip
 PROFILE_COLUMNS = (
     "step", "class", "calls", "forward ms", "own forward ms", "backward ms", "own backward ms", "share %",
@@ -60,23 +61,33 @@ def benchmark_table(result: BenchmarkResult) -> Table:
 
 
 def _row(one: Measurement, labels: Compared | None) -> tuple[Cell, ...]:
-    ms, speedup, error, n_atoms = one.ms, one.speedup, one.error, one.system.n_atoms
+    n_atoms = one.system.n_atoms
+    times: tuple[Cell, ...] = (None,) * 5
+    if one.ms and one.speedup:
+        ms, speedup = one.ms, one.speedup
+        times = (
+            ms.median,
+            ms.high - ms.low,
+            ms.median / n_atoms * 1e3,
+            speedup.median,
+            speedup.high - speedup.low,
+        )
+    errors: tuple[Cell, ...] = (None,) * 3
+    if one.error:
+        error = one.error
+        errors = (error.force_rmse_mev_per_a, error.force_max_mev_per_a, error.energy_mev_per_atom)
+    label_errors: tuple[Cell, ...] = (None,) * 2
+    if labels:
+        label_errors = (labels.error.force_rmse_mev_per_a, labels.error.energy_mev_per_atom)
     return (
         one.plan.name,
         one.plan.dtype,
         n_atoms,
         round(one.system.n_edges / n_atoms, 1),
-        ms and ms.median,
-        ms and ms.high - ms.low,
-        ms and ms.median / n_atoms * 1e3,
-        speedup and speedup.median,
-        speedup and speedup.high - speedup.low,
+        *times,
         one.first_ms,
-        error and error.force_rmse_mev_per_a,
-        error and error.force_max_mev_per_a,
-        error and error.energy_mev_per_atom,
-        labels and labels.error.force_rmse_mev_per_a,
-        labels and labels.error.energy_mev_per_atom,
+        *errors,
+        *label_errors,
         "failed" if one.failure else "passed",
     )
 
@@ -145,9 +156,10 @@ def profile_notes(result: ProfileResult) -> list[str]:
     return [
         f"{result.n_atoms} atoms, {result.n_edges} edges, {result.dtype} on {result.device}; medians of "
         f"{result.repeats} evaluations.",
-        f"Without hooks: forward {result.plain_forward_ms:.4g} ms, backward {result.plain_backward_ms:.4g} ms; "
-        f"neighbour list and graph before them {result.graph_ms:.4g} ms.",
-        f"Hooks add {100 * result.overhead:.1f} %; {100 * result.unaccounted:.2f} % of the time is in no step.",
+        f"Without hooks: forward {result.plain_forward_ms:.4g} ms, backward "
+        f"{result.plain_backward_ms:.4g} ms; neighbour list and graph before them {result.graph_ms:.4g} ms.",
+        f"Hooks add {100 * result.overhead:.1f} %; {100 * result.unaccounted:.2f} % of the time "
+        "is in no step.",
     ]
 
 
