@@ -12,7 +12,8 @@ import pytest
 from tests.contract.connection_contract import ConnectionContract
 from tests.waiting import until
 from workbench.errors import FileFailed
-from workbench.remote.local import LocalConnection, reason_of
+from workbench.remote.local import LocalConnection
+from workbench.remote.local_files import reason_of
 
 _IN_A_CHILD = """
 import asyncio, concurrent.futures.thread, os, resource, sys
