@@ -11,12 +11,12 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
-from workbench.errors import CommandFailed, ConnectionFailed, FileFailed
+from workbench.errors import CommandFailed, ConnectionFailed, FileFailed, LinkLost
 from workbench.ports import ByteStream, Completed, FileChunk, RemoteProcess
 from workbench.remote.local_files import put_tree, read_part, reason_of, write_whole
 
@@ -111,7 +111,7 @@ class LocalConnection:
             reason = f"nothing answers at {host}:{port} ({error.strerror or error})"
             raise ConnectionFailed(self.host, reason) from error
         try:
-            yield _LocalChannel(reader, writer)
+            yield _LocalChannel(f"{host}:{port}", reader, writer)
         finally:
             writer.close()
             with suppress(OSError):
@@ -167,22 +167,33 @@ class _LocalProcess:
 class _LocalChannel:
     """A TCP connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._host = host
         self._reader = reader
         self._writer = writer
 
     async def read(self, most: int) -> bytes:
         """At least one byte and at most `most`; none at the end."""
-        return await self._reader.read(most)
+        with self._losing():
+            return await self._reader.read(most)
 
     async def write(self, data: bytes) -> None:
         """Send, waiting while the other side is slow."""
-        self._writer.write(data)
-        await self._writer.drain()
+        with self._losing():
+            self._writer.write(data)
+            await self._writer.drain()
 
     async def write_eof(self) -> None:
         """Say that nothing more will be sent."""
-        self._writer.write_eof()
+        with self._losing():
+            self._writer.write_eof()
+
+    @contextmanager
+    def _losing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LinkLost(self._host, f"it broke the connection ({error.strerror or error})") from error
 
 
 class _NotStarted(Exception):
@@ -229,8 +240,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
-                while await process.stdout.read(_PIECE):
-                    pass
+                for output in filter(None, (process.stdout, process.stderr)):
+                    while await output.read(_PIECE):
+                        pass
         await process.wait()
 
 
