@@ -347,7 +347,8 @@ class Services:
         described = self._config.profile(profile)
         if described.name not in self._sites:
             connection = LocalConnection()
-            work_folder = described.work_folder or str(self._config.data_folder)
+            # Absolute, because a run's command is started in the run's own folder.
+            work_folder = str(Path(described.work_folder or self._config.data_folder).expanduser().absolute())
             self._sites[described.name] = Site(
                 profile=described,
                 connection=connection,
