@@ -156,7 +156,7 @@ def _repeated(bulk: Atoms, n_atoms: int) -> Atoms:
     wanted = n_atoms / len(bulk)
     ideal = (wanted * bulk.get_volume()) ** (1 / 3) / bulk.cell.lengths()
     choices = itertools.product(*({max(1, math.floor(r)), math.ceil(r)} for r in ideal))
-    repeated: Atoms = bulk.repeat(min(choices, key=lambda r: (abs(math.log(math.prod(r) / wanted)), r)))
+    repeated: Atoms = bulk.repeat(min(choices, key=lambda r: (abs(math.prod(r) - wanted), r)))
     return repeated
 
 
