@@ -47,9 +47,9 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "h2co-small": Recipe("32 scalar channels, cutoff 4 Å.", "32x0e", 0, 4.0, 60, 42, 0.9467),
+    "h2co-small": Recipe("32 scalar channels, cutoff 4 Å.", "32x0e", 0, 4.0, 42, 29, 0.9467),
     "h2co-medium": Recipe(
-        "64 scalar and 64 vector channels, cutoff 4 Å.", "64x0e+64x1o", 1, 4.0, 16, 11, 0.8111
+        "64 scalar and 64 vector channels, cutoff 4 Å.", "64x0e+64x1o", 1, 4.0, 11, 8, 0.8111
     ),
 }
 

@@ -6,7 +6,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accel.data import check_elements, check_geometry, labels, load_structures, sized_system
@@ -192,7 +192,14 @@ def test_a_large_system_is_the_liquid_repeated(n_atoms: int) -> None:
     assert system.cell.lengths().max() <= 2.01 * system.cell.lengths().min()
 
 
-@given(st.integers(min_value=1, max_value=2000))
+def test_a_long_cell_is_repeated_across_its_length() -> None:
+    rod = Atoms("H", cell=[3, 3, 12], pbc=True)
+
+    assert sized_system([rod], 16).cell.lengths().tolist() == [12, 12, 12]
+
+
+@settings(max_examples=30)
+@given(st.integers(min_value=1, max_value=20000))
 def test_a_system_of_any_size_is_the_same_each_time(n_atoms: int) -> None:
     base = load_structures("shipped:liquid")
 
