@@ -94,7 +94,8 @@ class Plan:
 
     def to_json(self) -> str:
         """This plan as indented JSON, one key a line."""
-        record = {**asdict(self), "options": dict(self.options)}
+        record = {item.name: getattr(self, item.name) for item in fields(self)}
+        record |= {"options": dict(self.options), "tolerance": asdict(self.tolerance)}
         return json.dumps({"v": PLAN_VERSION, **record}, indent=2, allow_nan=False) + "\n"
 
     @classmethod
@@ -203,7 +204,7 @@ def _build_mace(model: nn.Module, plan: Plan, device: str) -> Evaluator:
 
     from accel.reference import ReferenceEvaluator
 
-    _no_options(plan)
+    _check_options(plan, {})
     # The caller's model stays in the precision and on the device in which it was handed over.
     return ReferenceEvaluator(copy.deepcopy(model).to(getattr(torch, plan.dtype)), device=device)
 
@@ -211,16 +212,22 @@ def _build_mace(model: nn.Module, plan: Plan, device: str) -> Evaluator:
 def _build_compile(model: nn.Module, plan: Plan, device: str) -> Evaluator:
     from accel.vendors.torch_compile import compiled_evaluator
 
-    _no_options(plan)
-    return compiled_evaluator(model, dtype=plan.dtype, device=device)
+    _check_options(plan, {"many_threads": bool})
+    many_threads = plan.options.get("many_threads", False)
+    return compiled_evaluator(model, dtype=plan.dtype, device=device, many_threads=bool(many_threads))
 
 
-def _no_options(plan: Plan) -> None:
-    if plan.options:
-        given = ", ".join(plan.options)
-        raise PlanError(
-            f"Plan {plan.name}: the technique {plan.technique} takes no options, and has {given}."
-        )
+def _check_options(plan: Plan, known: Mapping[str, type]) -> None:
+    """Refuse options that the technique does not have: most likely a typing mistake."""
+    for name, value in plan.options.items():
+        if name not in known:
+            there_are = f"there are: {', '.join(known)}" if known else "it has none"
+            raise PlanError(
+                f"Plan {plan.name}: the technique {plan.technique} has no option {name}; {there_are}."
+            )
+        if type(value) is not known[name]:
+            wanted = known[name].__name__
+            raise PlanError(f"Plan {plan.name}: the option {name} should be of type {wanted}, not {value!r}.")
 
 
 _BUILDERS: Mapping[str, Callable[[nn.Module, Plan, str], Evaluator]] = MappingProxyType(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import faulthandler
 import json
 import logging
 import os
@@ -74,6 +75,7 @@ def main(experiment: str, work: Work, argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{experiment}")
     parser.add_argument("spec", type=Path, help="spec.json; events and results are written beside it")
     path: Path = parser.parse_args(argv).spec
+    faulthandler.enable()  # compiled code may crash; the log should then say where
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         text = path.read_bytes()

@@ -4,6 +4,9 @@ A model that exists cannot simply be compiled: a copy of it gives a right energy
 silently. It has to be built anew without e3nn's own code generation (`mace.tools.compile.prepare`), and
 its weights loaded into it. Shapes are dynamic, so that a moving edge count does not compile again; the
 first call takes up to minutes, and a much smaller system may cost one more compilation.
+
+On the CPU what comes out of torch 2.13 dies of a segmentation fault when it runs on more than one thread,
+and takes the process and its measurements along. So that is refused unless a plan asks for it.
 """
 
 from __future__ import annotations
@@ -26,14 +29,22 @@ _OLD_BUFFERS = "_zeroed"
 """Buffers by this ending came with mace-torch 0.3.14; they are made when a model is built, not trained."""
 
 
-def compiled_evaluator(model: torch.nn.Module, *, dtype: str, device: str) -> CompiledMace:
+def compiled_evaluator(
+    model: torch.nn.Module, *, dtype: str, device: str, many_threads: bool = False
+) -> CompiledMace:
     """The model, rebuilt in `dtype` on `device` and handed to torch.compile.
 
     Raises:
         MissingBackend: There is no C++ compiler, or no such device.
-        PlanError: The model cannot be rebuilt.
+        PlanError: The model cannot be rebuilt, or there are several threads and `many_threads` is not set.
     """
     target = torch_device(device)
+    n_threads = torch.get_num_threads()
+    if target.type == "cpu" and n_threads > 1 and not many_threads:
+        raise PlanError(
+            f"torch.compile crashes on the CPU with {n_threads} threads (seen with torch 2.13): "
+            'take 1 thread, or a plan with the option "many_threads": true where your torch can do it.'
+        )
     if target.type == "cpu" and _compiler() is None:
         raise MissingBackend(
             "torch.compile needs a C++ compiler on the CPU and finds none: install g++ or clang++, load the "
