@@ -75,6 +75,11 @@ class WorkbenchApp(App[None]):
         """Colours of our own, for the style sheets."""
         return series_variables(dark=self.current_theme.dark)
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether the schedulers have answered, or failed to."""
+        return self._heard_at is not None or bool(self._trouble)
+
     def on_mount(self) -> None:
         """Draw what is known, then begin to ask."""
         # Charts are built in a thread: at Python's own 5 ms a key would wait so long at each of its steps.

@@ -16,7 +16,7 @@ from textual_plotext.plot import Plot
 
 N_COLOURS = 7
 _REST = 5.0
-"""How many times as long as a picture took to build the next one waits: charts leave the processor to keys."""
+"""The next picture waits this many times as long as the last one took: most of the time is left to keys."""
 Rgb: TypeAlias = tuple[int, int, int]
 
 
