@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from workbench.screens.run import RunScreen
 
 _TICK_S = 1.0
+_SWITCH_S = 0.0005
 
 
 class WorkbenchApp(App[None]):
@@ -73,8 +75,15 @@ class WorkbenchApp(App[None]):
         """Colours of our own, for the style sheets."""
         return series_variables(dark=self.current_theme.dark)
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether the schedulers have answered, or failed to."""
+        return self._heard_at is not None or bool(self._trouble)
+
     def on_mount(self) -> None:
         """Draw what is known, then begin to ask."""
+        # Charts are built in a thread: at Python's own 5 ms a key would wait so long at each of its steps.
+        sys.setswitchinterval(_SWITCH_S)
         self._draw_jobs()
         self.push_screen(self._jobs_screen)
         self.call_after_refresh(self._begin)

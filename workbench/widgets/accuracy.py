@@ -44,7 +44,7 @@ class ErrorPanel(Chart):
         errors = [row.force_rmse_mev_per_a for row in rows]
         positive = [error for error in errors if error]
         if not rows:
-            return "\n  No error has been measured yet."
+            return "No error has been measured yet."
         low, high = _limits(positive)
         left, right = math.log10(low), math.log10(high)
         names = []

@@ -15,6 +15,9 @@ from workbench.model.run import Run
 from workbench.widgets.axes import number
 from workbench.widgets.plain import plain
 
+_TO_COME = "The table comes when the run has finished."
+_ENDED_WITHOUT = "This run ended without a table of results."
+
 
 class ResultsPanel(Vertical):
     """Rows and columns as the run's summary gives them, with what they were measured on below."""
@@ -28,9 +31,9 @@ class ResultsPanel(Vertical):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._summary: Mapping[str, Json] | None = None
+        self._shown: tuple[Mapping[str, Json] | None, bool] = (None, False)
         self._table: DataTable[Text] = DataTable(cursor_type="row")
-        self._below = Static("The table comes when the run has finished.", markup=False)
+        self._below = Static(_TO_COME, markup=False)
 
     def compose(self) -> ComposeResult:
         """Table above, provenance below."""
@@ -45,19 +48,14 @@ class ResultsPanel(Vertical):
     def show(self, job: Job, run: Run) -> None:
         """Draw the summary where there is a new one."""
         summary = run.result.summary if run.result else None
-        if summary is None:
-            over = job.state.is_over
-            self._below.update(
-                "This run ended without a table of results."
-                if over
-                else "The table comes when the run has finished."
-            )
-        if summary is self._summary:
+        over = job.state.is_over
+        if (summary, over) == self._shown:
             return
-        self._summary = summary
+        self._shown = (summary, over)
         self._table.clear(columns=True)
         self._table.display = summary is not None
         if summary is None:
+            self._below.update(_ENDED_WITHOUT if over else _TO_COME)
             return
         header, rows = rows_of(summary)
         whole = [[*row, *[None] * len(header)][: len(header)] for row in rows]
