@@ -47,10 +47,8 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "h2co-small": Recipe("32 scalar channels, cutoff 4 Å.", "32x0e", 0, 4.0, 42, 29, 0.9467),
-    "h2co-medium": Recipe(
-        "64 scalar and 64 vector channels, cutoff 4 Å.", "64x0e+64x1o", 1, 4.0, 11, 8, 0.8111
-    ),
+    "h2co-small": Recipe("32 scalar channels, cutoff 4 Å.", "32x0e", 0, 4.0, 40, 30, 0.926),
+    "h2co-medium": Recipe("64 scalar and 64 vector channels, cutoff 4 Å.", "64x0e+64x1o", 1, 4.0, 9, 7, 0.72),
 }
 
 
@@ -115,14 +113,14 @@ def train_arguments(name: str) -> list[str]:
         "--valid_batch_size=20",
         f"--max_num_epochs={recipe.epochs}",
         "--loss=weighted",
-        "--energy_weight=1",
+        "--energy_weight=40",
         "--forces_weight=100",
         "--lr=0.01",
         "--scheduler=ExponentialLR",
         f"--lr_scheduler_gamma={recipe.decay}",
         "--swa",
         f"--start_swa={recipe.stage_two_from}",
-        "--swa_energy_weight=1000",
+        "--swa_energy_weight=200",
         "--swa_forces_weight=100",
         "--swa_lr=0.0005",
         "--ema",
