@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import sqlite3
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -32,7 +33,7 @@ _FORCES_KEYS = ("REF_forces", "forces")
 _STRESS_KEYS = ("REF_stress", "stress")
 _READ_ERRORS = (
     OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError,
-    StopIteration, SyntaxError, RuntimeError, ImportError, struct.error,
+    StopIteration, SyntaxError, RuntimeError, ImportError, struct.error, sqlite3.Error,
     ase.io.ParseError, ase.io.formats.UnknownFileTypeError,
 )  # fmt: skip
 """What ASE's readers raise on files that are not what they seem."""

@@ -56,6 +56,7 @@ def test_a_limit_takes_frames_from_all_of_the_file(tmp_path: Path) -> None:
         ("cut.xyz", b"3\n\nH 0 0 0\nO 0 0 1\n", "cannot read"),
         ("letters.xyz", b"1\n\nH 0 zero 0\n", "cannot read"),
         ("noise.xyz", bytes(range(256)) * 4, "cannot read"),
+        ("noise.db", bytes(range(256)) * 4, "cannot read"),
         ("noise.unheard-of", bytes(range(256)) * 4, "cannot read"),
         ("nan.xyz", b"1\n\nH 0 0 0\n1\n\nH 0 nan 0\n", "Frame 2 of .*nan.xyz cannot be used.* not numbers"),
         ("no-atoms.xyz", b"0\n\n", "no atoms|no structures"),
