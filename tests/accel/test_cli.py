@@ -59,9 +59,11 @@ def test_profile_prints_a_row_a_step(capsys: pytest.CaptureFixture[str]) -> None
     )
     record = json.loads(capsys.readouterr().out)
     assert tuple(record["table"]["columns"]) == PROFILE_COLUMNS
-    dtypes = {row[PROFILE_COLUMNS.index("dtype")] for row in record["table"]["rows"]}
-    assert "float32" in dtypes
-    assert not [dtype for dtype in dtypes if "float64" in dtype and dtype != "float64, float32"]
+    rows = {
+        str(row[0]).strip(): dict(zip(PROFILE_COLUMNS, row, strict=True)) for row in record["table"]["rows"]
+    }
+    assert rows["interactions.0.conv_tp"]["dtype"] == "float32"
+    assert rows["interactions.0.conv_tp"]["device"] == "cpu"
 
 
 @pytest.mark.parametrize(
