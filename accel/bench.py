@@ -31,7 +31,7 @@ from ase import Atoms
 
 from accel.accuracy import ErrorSum, compare
 from accel.data import labels, sized_system
-from accel.errors import ParityError, PlanError
+from accel.errors import ParityError, PlanError, StructureError
 from accel.measurement import (
     Advanced,
     BenchmarkResult,
@@ -186,7 +186,7 @@ class Bench:
         against_labels = {plan.name: ErrorSum() for plan, _ in self._evaluators}
         n_labels = 0
         for atoms in structures:
-            truth, label = self._reference.evaluate(atoms, stress=self._stress), labels(atoms)
+            truth, label = self._truth(atoms), labels(atoms)
             n_labels += label is not None
             for plan, evaluator in self._evaluators:
                 if plan.name in self._failures:
@@ -245,7 +245,7 @@ class Bench:
     def _gate(self, system: System, lanes: Sequence[_Lane], *, first: bool) -> None:
         """Judge each plan on moved atoms; `first` is the first call, which is timed."""
         atoms = self._moved(system.atoms)
-        truth = self._reference.evaluate(atoms, stress=self._stress)
+        truth = self._truth(atoms)
         for lane in lanes:
             if lane.failure:
                 continue
@@ -299,8 +299,21 @@ class Bench:
         except (ParityError, PlanError) as error:
             lane.failure = str(error)
             return None, 0.0
+        except torch.cuda.OutOfMemoryError:
+            lane.failure = f"{atoms.symbols} does not fit into the memory of {self._device}"
+            return None, 0.0
         self._synchronise()
         return answer, (self._clock() - began) * 1e3
+
+    def _truth(self, atoms: Atoms) -> Prediction:
+        """What is right."""
+        try:
+            return self._reference.evaluate(atoms, stress=self._stress)
+        except torch.cuda.OutOfMemoryError as error:
+            raise StructureError(
+                f"{atoms.symbols} does not fit into the memory of {self._device} in fp64, so nothing can be "
+                "compared with it: take a smaller system, or a larger GPU."
+            ) from error
 
     def _judge(self, lane: _Lane, answer: Prediction | None, truth: Prediction) -> None:
         """Take the answer's error in, and drop the lane where it is outside the plan's tolerance."""
