@@ -74,8 +74,12 @@ def describe(model: torch.nn.Module) -> ModelSummary:
     )
 
 
-def to_graph(atoms: Atoms, model: torch.nn.Module, *, head: str | None = None) -> dict[str, torch.Tensor]:
+def to_graph(
+    atoms: Atoms, model: torch.nn.Module, *, head: str | None = None, name: str = "the model"
+) -> dict[str, torch.Tensor]:
     """What `model` takes: `atoms` with mace-torch's own neighbour list, in the model's dtype, on its device.
+
+    `head` is needed only where the model has several, none of them `default`; `name` is for messages.
 
     Raises:
         StructureError: The model cannot take these atoms.
@@ -84,7 +88,7 @@ def to_graph(atoms: Atoms, model: torch.nn.Module, *, head: str | None = None) -
     part: Any = model
     numbers = [int(z) for z in part.atomic_numbers]
     check_geometry(atoms)
-    check_elements(atoms, numbers)
+    check_elements(atoms, numbers, model=name)
     heads = list(getattr(model, "heads", ["Default"]))
     with default_dtype(model_dtype(model)):
         graph = mace_data.AtomicData.from_config(
@@ -104,10 +108,18 @@ def to_graph(atoms: Atoms, model: torch.nn.Module, *, head: str | None = None) -
 class ReferenceEvaluator:
     """A model evaluated by mace-torch as it is, in the model's own dtype: an `Evaluator`."""
 
-    def __init__(self, model: torch.nn.Module, *, device: str = "cpu", head: str | None = None) -> None:
-        """Move `model` to `device`; `head` is needed only where it has several, none of them `default`."""
+    def __init__(
+        self,
+        model: torch.nn.Module,
+        *,
+        device: str = "cpu",
+        head: str | None = None,
+        name: str = "the model",
+    ) -> None:
+        """Move `model` to `device`; `head` and `name` are those of `to_graph`."""
         self.model = model.to(torch_device(device))
         self.head = head
+        self.name = name
 
     def evaluate(self, atoms: Atoms, *, stress: bool = False) -> Prediction:
         """Energy, forces, node energies and, for a structure periodic in all directions, stress.
@@ -117,7 +129,9 @@ class ReferenceEvaluator:
             ModelError: The model has several heads and none was chosen.
         """
         stress = stress and bool(atoms.pbc.all())
-        output = self.model(to_graph(atoms, self.model, head=self.head), compute_stress=stress)
+        output = self.model(
+            to_graph(atoms, self.model, head=self.head, name=self.name), compute_stress=stress
+        )
         return Prediction(
             energy_ev=float(output["energy"].detach()),
             forces=_fp64(output["forces"]),

@@ -119,11 +119,8 @@ async def _compare(services: Services, arguments: argparse.Namespace) -> int:
     from workbench import comparison  # late: it brings pandas
 
     await services.refresh()
-    pairs = []
-    for name in arguments.jobs:
-        job = services.job(name)
-        pairs.append((job, await services.fetch_all(job.id)))
-    compared = comparison.compare(pairs)
+    jobs = {job.id: job for job in map(services.job, arguments.jobs)}  # one that is named twice counts once
+    compared = comparison.compare([(job, await services.fetch_all(job.id)) for job in jobs.values()])
     if arguments.json:
         _print_json(compared.values())
     else:
@@ -161,10 +158,7 @@ async def _wait(services: Services, job: Job, *, as_json: bool) -> int:
             await services.refresh()
             refreshed_at = time.monotonic()
         job = services.job(job.id)
-        line = report.progress_line(job, run)
-        if line != shown:
-            _show_progress(line)
-            shown = line
+        shown = _show_progress(job, run, shown)
         if job.state.is_over:
             break
         await asyncio.sleep(_FOLLOW_S)
@@ -203,12 +197,17 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr)
 
 
-def _show_progress(line: str) -> None:
-    """One line that renews itself on a terminal; a line each time elsewhere."""
+def _show_progress(job: Job, run: Run, shown: str) -> str:
+    """One line that renews itself on a terminal, elsewhere a line for each new stage; what is shown now."""
     if sys.stderr.isatty():
-        print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
-    else:
-        print(line, file=sys.stderr, flush=True)
+        line = report.progress_line(job, run)
+        if line != shown:
+            print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+        return line
+    stage = f"{job.state} {run.progress.stage if run.progress else ''}"
+    if stage != shown:
+        _say(report.progress_line(job, run))
+    return stage
 
 
 def _end_progress() -> None:

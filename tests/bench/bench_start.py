@@ -43,15 +43,8 @@ def install_mb() -> float:
         venv = Path(folder) / "venv"
         subprocess.run([sys.executable, "-m", "venv", venv], check=True)
         before = size(venv)
-        pip = [
-            venv / "bin/pip",
-            "install",
-            "-q",
-            "--disable-pip-version-check",
-            "-c",
-            ROOT / "constraints.txt",
-        ]
-        subprocess.run([*pip, ROOT], check=True)
+        pip = [str(venv / "bin/pip"), "install", "-q", "-c", str(ROOT / "constraints.txt"), str(ROOT)]
+        subprocess.run(pip, check=True)
         return (size(venv) - before) / 1e6
 
 
