@@ -58,7 +58,8 @@ def test_marks_stand_within_the_axis_and_are_not_too_many(low: float, factor: fl
     high = low * factor
     for marks in (axes.linear_ticks(low, high, most), axes.log_ticks(low, high, most)):
         assert marks == sorted(marks)
-        assert all(low * (1 - 1e-6) <= mark <= high * (1 + 1e-6) for mark in marks)
+        air = (high - low) * 1e-6
+        assert all(low - air <= mark <= high + air for mark in marks)
         assert len(marks) <= most + 1
 
 
@@ -69,7 +70,7 @@ def test_letters_at_the_ends_of_lines_do_not_cover_each_other(ends: list[float])
     assert all(0 <= row <= 20 for row in rows)
 
 
-@given(st.floats(allow_nan=False, allow_infinity=False))
+@given(st.floats(-1e300, 1e300))
 def test_a_number_is_written_within_three_digits(value: float) -> None:
     text = axes.number(value)
     assert math.isclose(float(text), value, rel_tol=6e-2, abs_tol=1e-300)

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.segment import Segment
 from rich.style import Style
 from rich.text import Text
+from textual import work
 from textual.strip import Strip
 from textual_plotext import PlotextPlot
 from textual_plotext.plot import Plot
@@ -64,7 +65,7 @@ class Chart(PlotextPlot):
         self._wanted = True
         if not self._building and self.is_mounted:
             self._building = True
-            self.run_worker(self._build(), group="chart")
+            self._build()
 
     def on_mount(self) -> None:
         """Begin, and begin again in other colours."""
@@ -81,6 +82,7 @@ class Chart(PlotextPlot):
             return Strip.blank(width, style)
         return self._lines[y].adjust_cell_length(width, style)
 
+    @work(group="chart")
     async def _build(self) -> None:
         try:
             while self._wanted:

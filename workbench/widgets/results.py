@@ -14,6 +14,7 @@ from workbench.model.job import Job
 from workbench.model.run import Run
 from workbench.widgets.axes import number
 from workbench.widgets.plain import plain
+from workbench.widgets.provenance import facts_of
 
 _TO_COME = "The table comes when the run has finished."
 _ENDED_WITHOUT = "This run ended without a table of results."
@@ -63,8 +64,9 @@ class ResultsPanel(Vertical):
             self._table.add_column(_cell(name, text=_is_text(whole, index)))
         for row in whole:
             self._table.add_row(*(_cell(cell, text=_is_text(whole, i)) for i, cell in enumerate(row)))
-        measured_on = summary.get("measured_on")
-        self._below.update(f"Measured on: {plain(measured_on)}" if measured_on else "")
+        told = summary.get("measured_on")
+        facts = facts_of(told) if isinstance(told, Mapping) else plain(told or "")
+        self._below.update(f"Measured on: {facts}" if facts else "")
 
 
 def rows_of(summary: Mapping[str, Json]) -> tuple[Sequence[Json], Sequence[Sequence[Json]]]:
