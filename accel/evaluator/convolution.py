@@ -36,11 +36,12 @@ def hermite(t: float, w: Any, n_intervals: int) -> None:
 
 @kernel
 def radial_value(table: Any, knot: int, w: Any, out: Any) -> None:
-    """All radial weights of an edge: `out[p·C + c]`."""
+    """All radial weights of an edge, into `out` [n_paths, n_channels]."""
     k = 3 * knot
     w0, w1, w2, w3, w4, w5 = w[0, 0], w[0, 1], w[0, 2], w[0, 3], w[0, 4], w[0, 5]
+    flat = out.reshape(-1)
     for i in range(table.shape[1]):
-        out[i] = (
+        flat[i] = (
             w0 * table[k, i]
             + w1 * table[k + 1, i]
             + w2 * table[k + 2, i]
@@ -56,6 +57,8 @@ def radial_value_and_slope(table: Any, knot: int, w: Any, value: Any, slope: Any
     k = 3 * knot
     w0, w1, w2, w3, w4, w5 = w[0, 0], w[0, 1], w[0, 2], w[0, 3], w[0, 4], w[0, 5]
     d0, d1, d2, d3, d4, d5 = w[1, 0], w[1, 1], w[1, 2], w[1, 3], w[1, 4], w[1, 5]
+    flat_value = value.reshape(-1)
+    flat_slope = slope.reshape(-1)
     for i in range(table.shape[1]):
         t0 = table[k, i]
         t1 = table[k + 1, i]
@@ -63,8 +66,8 @@ def radial_value_and_slope(table: Any, knot: int, w: Any, value: Any, slope: Any
         t3 = table[k + 3, i]
         t4 = table[k + 4, i]
         t5 = table[k + 5, i]
-        value[i] = w0 * t0 + w1 * t1 + w2 * t2 + w3 * t3 + w4 * t4 + w5 * t5
-        slope[i] = d0 * t0 + d1 * t1 + d2 * t2 + d3 * t3 + d4 * t4 + d5 * t5
+        flat_value[i] = w0 * t0 + w1 * t1 + w2 * t2 + w3 * t3 + w4 * t4 + w5 * t5
+        flat_slope[i] = d0 * t0 + d1 * t1 + d2 * t2 + d3 * t3 + d4 * t4 + d5 * t5
 
 
 @kernel
@@ -83,26 +86,26 @@ def add_message(conv: Any, radial: Any, entries: Any, sender: Any, b: int, out: 
     """Add the message from atom `b` to `out` [n_rows, n_channels]."""
     n_channels = out.shape[1]
     for row in range(out.shape[0]):
-        p = conv.row_path[row] * n_channels
+        p = conv.row_path[row]
         i = conv.row_first[row]
         left = conv.row_first[row + 1] - i
         while left >= 3:
             e0, e1, e2 = entries[i], entries[i + 1], entries[i + 2]
             m0, m1, m2 = conv.entry_in[i], conv.entry_in[i + 1], conv.entry_in[i + 2]
             for c in range(n_channels):
-                out[row, c] += radial[p + c] * (e0 * sender[b, m0, c] + e1 * sender[b, m1, c] + e2 * sender[b, m2, c])
+                out[row, c] += radial[p, c] * (e0 * sender[b, m0, c] + e1 * sender[b, m1, c] + e2 * sender[b, m2, c])
             i += 3
             left -= 3
         if left == 2:
             e0, e1 = entries[i], entries[i + 1]
             m0, m1 = conv.entry_in[i], conv.entry_in[i + 1]
             for c in range(n_channels):
-                out[row, c] += radial[p + c] * (e0 * sender[b, m0, c] + e1 * sender[b, m1, c])
+                out[row, c] += radial[p, c] * (e0 * sender[b, m0, c] + e1 * sender[b, m1, c])
         elif left == 1:
             e0 = entries[i]
             m0 = conv.entry_in[i]
             for c in range(n_channels):
-                out[row, c] += radial[p + c] * (e0 * sender[b, m0, c])
+                out[row, c] += radial[p, c] * (e0 * sender[b, m0, c])
 
 
 @kernel
@@ -123,8 +126,8 @@ def reverse_message(
 
     Args:
         conv: Rows and entries (`passes.Convolution`).
-        value: [n_weights], radial weights of the edge.
-        slope: [n_weights], their derivatives by r.
+        value: [n_paths, n_channels], radial weights of the edge.
+        slope: [n_paths, n_channels], their derivatives by r.
         entries: [n_entries], the edge's matrix for the direction a to b.
         sender: [n_atoms, n_in, n_channels].
         a: The sender.
@@ -140,19 +143,19 @@ def reverse_message(
     n_channels = g_sender.shape[1]
     by_distance = 0.0
     for row in range(g_out.shape[1]):
-        p = conv.row_path[row] * n_channels
+        p = conv.row_path[row]
         for c in range(n_channels):
-            scratch[c] = value[p + c] * g_out[b, row, c]
+            scratch[c] = value[p, c] * g_out[b, row, c]
         for i in range(conv.row_first[row], conv.row_first[row + 1]):
             e0 = entries[i]
             m0 = conv.entry_in[i]
-            by_entry = scratch[0] * 0
-            by_slope = scratch[0] * 0
+            by_entry = scratch.dtype.type(0)
+            by_slope = scratch.dtype.type(0)
             for c in range(n_channels):
                 u = sender[a, m0, c]
                 g_sender[m0, c] += e0 * scratch[c]
                 by_entry += scratch[c] * u
-                by_slope += slope[p + c] * g_out[b, row, c] * u
+                by_slope += slope[p, c] * g_out[b, row, c] * u
             g_entries[i] = by_entry
             by_distance += e0 * by_slope
     return by_distance
@@ -162,14 +165,14 @@ def reverse_message(
 def add_scalar_message(conv: Any, radial: Any, entries: Any, sender: Any, b: int, out: Any) -> None:
     """`add_message` where senders have scalars only, so that a path needs one product for all m."""
     n_channels = out.shape[1]
-    for p in range(len(radial) // n_channels):
+    for p in range(radial.shape[0]):
         for c in range(n_channels):
-            radial[p * n_channels + c] *= sender[b, 0, c]
+            radial[p, c] *= sender[b, 0, c]
     for row in range(out.shape[0]):
-        p = conv.row_path[row] * n_channels
+        p = conv.row_path[row]
         e0 = entries[row]
         for c in range(n_channels):
-            out[row, c] += e0 * radial[p + c]
+            out[row, c] += e0 * radial[p, c]
 
 
 @kernel
@@ -191,24 +194,23 @@ def reverse_scalar_message(
     by_distance = 0.0
     row = 0
     while row < g_out.shape[1]:
-        path = conv.row_path[row]
-        p = path * n_channels
+        p = conv.row_path[row]
         for c in range(n_channels):
-            scratch[c] = 0.0
+            scratch[c] = 0
         for each in range(row, g_out.shape[1]):
-            if conv.row_path[each] != path:
+            if conv.row_path[each] != p:
                 break
             e0 = entries[each]
-            by_entry = scratch[0] * 0
+            by_entry = scratch.dtype.type(0)
             for c in range(n_channels):
                 g = g_out[b, each, c]
                 scratch[c] += e0 * g
-                by_entry += value[p + c] * sender[a, 0, c] * g
+                by_entry += value[p, c] * sender[a, 0, c] * g
             g_entries[each] = by_entry
             row += 1
-        by_slope = scratch[0] * 0
+        by_slope = scratch.dtype.type(0)
         for c in range(n_channels):
-            g_sender[0, c] += value[p + c] * scratch[c]
-            by_slope += slope[p + c] * sender[a, 0, c] * scratch[c]
+            g_sender[0, c] += value[p, c] * scratch[c]
+            by_slope += slope[p, c] * sender[a, 0, c] * scratch[c]
         by_distance += by_slope
     return by_distance

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-_RADIAL_TOLERANCE = {"float64": 1e-12, "float32": 1e-6}
+_RADIAL_TOLERANCE = {"float64": 1e-10, "float32": 3e-6}
 """Largest error of a tabulated derivative, as a fraction of the largest radial weight's slope."""
 
 

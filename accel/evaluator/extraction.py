@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
+import mace  # noqa: F401  (before e3nn: it lets e3nn's constants be loaded by torch 2.6 and later)
 import numpy as np
 import torch
 from e3nn import o3

@@ -78,7 +78,7 @@ def _block_messages(layer: Any, edges: Any, nodes: Any, element: int, a0: int, a
     signs = np.ones(edges.harmonics.shape[1], dtype=dtype)
     w = np.empty((2, 6), dtype=dtype)
     entries = np.empty(len(layer.conv.entry_in), dtype=dtype)
-    radial = np.empty(layer.table.shape[1], dtype=dtype)
+    radial = np.empty((layer.table.shape[1] // channels, channels), dtype=dtype)
     local = np.empty((n_rows, channels), dtype=dtype)
     atoms = a1 - a0
     for i in range(atoms):
@@ -315,9 +315,10 @@ def reverse_edges(
     w = np.empty((2, 6), dtype=dtype)
     entries = np.empty(len(layer.conv.entry_in), dtype=dtype)
     g_entries = np.empty_like(entries)
-    value = np.empty(layer.table.shape[1], dtype=dtype)
+    channels = nodes.up.shape[2]
+    value = np.empty((layer.table.shape[1] // channels, channels), dtype=dtype)
     slope = np.empty_like(value)
-    scratch = np.empty(nodes.up.shape[2], dtype=dtype)
+    scratch = np.empty(channels, dtype=dtype)
     g_y = np.empty(n_y)
     conv = layer.conv
     for a in range(start, stop):
