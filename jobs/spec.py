@@ -13,12 +13,15 @@ import json
 import types
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from functools import cache
 from types import MappingProxyType
 from typing import Any, ClassVar, TypeAlias, TypeVar, get_args, get_origin, get_type_hints
 
 SPEC_VERSION = 1
 
 _T = TypeVar("_T")
+_hints = cache(get_type_hints)
+"""Of a dataclass. Reading them anew for each of ten thousand specs would take seconds."""
 
 
 class SpecError(ValueError):
@@ -119,7 +122,7 @@ class RunSpec:
 def _build(kind: type[_T], record: Any, prefix: str) -> _T:
     if not isinstance(record, Mapping):
         raise SpecError(f"The spec's {prefix.rstrip('.') or 'content'} should be a JSON object.")
-    hints = get_type_hints(kind)
+    hints = _hints(kind)
     names = [item.name for item in fields(kind)]  # type: ignore[arg-type]  # every kind is a dataclass
     for key in record:
         if key not in names:

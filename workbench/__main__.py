@@ -1,4 +1,4 @@
-"""The way in: reads the command line, sets up the log, turns errors into sentences and exit statuses.
+"""The way in: reads the command line, puts the program together, turns errors into sentences and statuses.
 
 Only what a command needs is imported: `--version` and `--help` answer before Textual is loaded, and
 nothing here ever loads torch.
@@ -6,11 +6,13 @@ nothing here ever loads torch.
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import os
 import sys
 from collections.abc import Sequence
 
-from workbench.cli import EXIT_FAILED, EXIT_INTERRUPTED, parse
+from workbench.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, parse
 from workbench.errors import WorkbenchError
 
 
@@ -18,7 +20,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """Run the program; never returns."""
     arguments = parse(sys.argv[1:] if argv is None else argv)
     try:
-        status = _run(arguments)
+        status = asyncio.run(_run(arguments))
         sys.stdout.flush()
     except WorkbenchError as error:
         print(f"mace-workbench: {error}", file=sys.stderr)
@@ -33,10 +35,38 @@ def main(argv: Sequence[str] | None = None) -> None:
     sys.exit(status)
 
 
-def _run(arguments: object) -> int:
-    from workbench.commandline import run  # late: it brings asyncio and the services
+async def _run(arguments: argparse.Namespace) -> int:
+    from workbench.config import load_config
+    from workbench.services import open_services
 
-    return run(arguments)
+    config = load_config()
+    _log_to(config.state_folder, verbose=arguments.verbose)
+    async with open_services(config) as services:
+        if arguments.command and not (arguments.command == "demo" and not arguments.headless):
+            from workbench import headless
+
+            return await headless.run(services, arguments)
+        from workbench.app import WorkbenchApp
+
+        job = await services.start_demo() if arguments.command else None
+        await WorkbenchApp(services, open_job=job.id if job else None).run_async()
+        return EXIT_OK
+
+
+def _log_to(folder: os.PathLike[str], *, verbose: bool) -> None:
+    """Write the log to a file that does not grow without end; where that cannot be, to standard error."""
+    import logging
+    from logging.handlers import RotatingFileHandler
+    from pathlib import Path
+
+    handler: logging.Handler
+    try:
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        handler = RotatingFileHandler(Path(folder) / "mace-workbench.log", maxBytes=1 << 20, backupCount=2)
+    except OSError:
+        handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from workbench.errors import ConfigError, NotFound
 from workbench.model.profile import ClusterProfile, ConnectionKind, SchedulerKind
 
 _APP = "mace-workbench"
-_LOCAL = "local"
+LOCAL = "local"
 _CHOICES = {"connection": get_args(ConnectionKind), "scheduler": get_args(SchedulerKind)}
 _TYPES: Mapping[str, type[Any]] = {"slots": int, "env": dict}
 """Of the profile's keys that are not text."""
@@ -89,13 +89,13 @@ def parse_config(text: str, source: str) -> tuple[dict[str, ClusterProfile], str
     for key in record:
         if key not in ("default", "profiles"):
             raise _error(source, text, key, "is not known; there are: default, profiles")
-    profiles = {_LOCAL: ClusterProfile(_LOCAL)}
+    profiles = {LOCAL: ClusterProfile(LOCAL)}
     sections = record.get("profiles", {})
     if not isinstance(sections, dict) or not all(isinstance(item, dict) for item in sections.values()):
         raise _error(source, text, "profiles", "should hold sections such as [profiles.local]")
     for name, section in sections.items():
         profiles[name] = _profile(name, section, source, text)
-    default = record.get("default", _LOCAL)
+    default = record.get("default", LOCAL)
     if default not in profiles:
         raise _error(source, text, "default", f"names no profile; there are: {', '.join(profiles)}")
     return profiles, default

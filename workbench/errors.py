@@ -2,6 +2,7 @@
 
     WorkbenchError
     ├── ConfigError            the configuration cannot be understood
+    ├── SpecRefused            what a run was to do cannot be understood
     ├── NotFound               a job, a run or a profile of that name is not known
     ├── NotAllowed             the thing is in a state in which this cannot be done
     ├── StoreError             the local store cannot be read or written
@@ -28,6 +29,10 @@ class WorkbenchError(Exception):
 
 class ConfigError(WorkbenchError):
     """The configuration cannot be understood; names the key and the line."""
+
+
+class SpecRefused(WorkbenchError):
+    """What a run was to do cannot be understood; says which part of it."""
 
 
 class NotFound(WorkbenchError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from workbench.model.finding import Finding
 from workbench.model.job import Job
 from workbench.model.record import job_record
 from workbench.model.run import Run
@@ -50,11 +51,42 @@ def jobs_table(jobs: Sequence[Job], now: float) -> str:
     return table(("ID", "STATE", "NAME", "EXPERIMENT", "PROFILE", "ELAPSED", "REASON"), rows)
 
 
+def runs_table(pairs: Sequence[tuple[Job, Run]], now: float) -> str:
+    """Runs with what became of them, one a line."""
+    rows = [
+        (
+            job.id,
+            job.state.value,
+            plain(job.spec.name),
+            plain(job.spec.run.model),
+            str(run.attempt),
+            str(run.n_events),
+            duration(job.elapsed_s(now)),
+            plain(run.failure or (run.progress and f"{run.progress.done}/{run.progress.total}") or ""),
+        )
+        for job, run in pairs
+    ]
+    return table(("ID", "STATE", "NAME", "MODEL", "ATTEMPT", "EVENTS", "ELAPSED", "PROGRESS"), rows)
+
+
+def findings_text(findings: Sequence[Finding]) -> str:
+    """What doctor found, one thing a line, with what to do beneath it."""
+    width = max(len(finding.subject) for finding in findings)
+    lines = []
+    for finding in findings:
+        mark = "ok " if finding.good else "BAD"
+        lines.append(f"{mark}  {finding.subject.ljust(width)}  {plain(finding.found)}")
+        if finding.advice:
+            lines.append(f"     {' ' * width}  → {finding.advice}")
+    return "\n".join(lines)
+
+
 def progress_line(job: Job, run: Run) -> str:
     """Where a run is, in one line."""
     parts = [job.state.value.lower()]
     if run.progress:
-        parts.append(f"{run.progress.done}/{run.progress.total} {plain(run.progress.stage)}")
+        share = 100 * run.progress.done // max(1, run.progress.total)
+        parts.append(f"{share} % {plain(run.progress.stage)}")
     if run.eta_s is not None:
         parts.append(f"{duration(run.eta_s)} left")
     return f"{job.id}: " + ", ".join(parts)
@@ -81,7 +113,29 @@ def summary_table(summary: Mapping[str, Any]) -> str:
         return table(("KEY", "VALUE"), [(plain(key), plain(value)) for key, value in summary.items()])
     text = table([plain(name) for name in columns], [[plain(cell) for cell in row] for row in rows])
     measured_on = summary.get("measured_on")
-    return f"{text}\n\n{plain(measured_on)}" if measured_on else text
+    if not isinstance(measured_on, Mapping):
+        return text
+    return f"{text}\n\nmeasured on {' · '.join(measured_on_parts(measured_on))}"
+
+
+def measured_on_parts(values: Mapping[str, Any]) -> list[str]:
+    """What numbers were measured on, what matters most first; what is not known here comes last, as it is."""
+    told = dict(values)
+    device, named = plain(told.pop("device", "?")), told.pop("device_name", None)
+    parts = [f"{plain(named)} ({device})" if named else device]
+    threads = told.pop("threads", None)
+    if threads is not None:
+        parts.append(f"{plain(threads)} thread{'' if threads == 1 else 's'}")
+    model, versions = told.pop("model", None), told.pop("versions", None)
+    if isinstance(model, Mapping):
+        parts.append(f"model {plain(model.get('name'))} ({plain(model.get('n_parameters'))} parameters)")
+    if isinstance(versions, Mapping):
+        parts += [f"{plain(name)} {plain(version)}" for name, version in versions.items()]
+    load = told.pop("load_average", None)
+    if isinstance(load, Sequence) and load:
+        parts.append(f"load {plain(load[0])}")
+    parts += [f"{plain(key)} {plain(value)}" for key, value in told.items() if value not in (None, "")]
+    return parts
 
 
 def plain(value: object) -> str:

@@ -20,13 +20,16 @@ from pathlib import Path
 
 from jobs.protocol import EventDecoder
 from jobs.spec import RunSpec
-from workbench.config import Config
+from workbench import doctor
+from workbench.config import LOCAL, Config
 from workbench.errors import FileFailed, NotAllowed, NotFound, StoreError, WorkbenchError
+from workbench.model.finding import Finding
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
 from workbench.model.profile import ClusterProfile
 from workbench.model.record import job_from_json, job_to_json
 from workbench.model.run import Run
 from workbench.ports import Connection, FileChunk, Scheduler
+from workbench.recipes import find_spec
 from workbench.remote import bundle
 from workbench.remote.local import LocalConnection
 from workbench.schedulers.process import ProcessScheduler
@@ -34,9 +37,11 @@ from workbench.store import Store
 
 log = logging.getLogger(__name__)
 
+STORE_FILE = "store.sqlite"
 EVENTS_FILE = "events.jsonl"
 LOG_FILE = "stdout.log"
 RESULTS_FILE = "results.json"
+_DEMO = "demo"
 _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 _ID_LENGTH = 6
 _SLICE_BYTES = 1 << 17
@@ -68,6 +73,16 @@ class _Followed:
     replayed: bool = False
 
 
+@asynccontextmanager
+async def open_services(config: Config) -> AsyncIterator[Services]:
+    """The workbench on the user's configuration and store, let go of at the end."""
+    services = Services(config, Store(config.state_folder / STORE_FILE))
+    try:
+        yield services
+    finally:
+        await services.close()
+
+
 class Services:
     """Implements `ports.Workbench` on the user's configuration and store."""
 
@@ -79,6 +94,7 @@ class Services:
         self._jobs: dict[str, Job] = {}
         self._revision = 0
         self._runs: defaultdict[str, _Followed] = defaultdict(_Followed)
+        self._searched = False
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._take_in_saved()
 
@@ -114,6 +130,11 @@ class Services:
     async def refresh(self) -> Sequence[Job]:
         """Ask the schedulers; the jobs that have changed, here or through another program."""
         changed = {job.id: job for job in self._take_in_saved()}
+        if not self._searched:
+            self._searched = True
+            for name, described in self._config.profiles.items():
+                if described.connection == "local":  # where looking costs nothing
+                    changed |= {job.id: job for job in await self.rediscover(name)}
         active: defaultdict[str, list[Job]] = defaultdict(list)
         for job in self._jobs.values():
             if not job.state.is_over:
@@ -147,8 +168,9 @@ class Services:
             except (StoreError, FileFailed) as error:
                 log.warning("%s is left out: %s", path, error)
                 continue
-            self._keep(replace(job, profile=site.profile.name))
-            found.append(job)
+            if job.profile not in self._config.profiles:
+                job = replace(job, profile=site.profile.name)
+            found.append(self._keep(job))
         return found
 
     async def fetch(self, job_id: str) -> bool:
@@ -191,16 +213,20 @@ class Services:
             await asyncio.to_thread(self._store.append, job.id, chunk.offset, chunk.data)
         return chunk
 
-    async def log(self, job_id: str, *, offset: int = 0, tail_bytes: int | None = None) -> bytes:
-        """The run's standard output and error from `offset` on, or the end of it; empty before it starts."""
+    async def log(self, job_id: str, *, tail_bytes: int | None = None) -> bytes:
+        """The run's standard output and error, or the end of it; empty before it starts."""
+        return (await self.log_chunk(job_id, tail_bytes=tail_bytes)).data
+
+    async def log_chunk(self, job_id: str, offset: int = 0, *, tail_bytes: int | None = None) -> FileChunk:
+        """The run's standard output and error from `offset` on, or at most its last `tail_bytes`."""
         job = self.job(job_id)
         connection, path = self._site(job.profile).connection, f"{job.folder}/{LOG_FILE}"
         try:
             if tail_bytes is not None:
                 offset = max(offset, (await connection.read(path, 0, 0)).size - tail_bytes)
-            return (await connection.read(path, offset)).data
+            return await connection.read(path, offset)
         except FileFailed:
-            return b""
+            return FileChunk(offset, b"", 0)
 
     async def results(self, job_id: str) -> Mapping[str, object]:
         """The results file of a finished run."""
@@ -222,6 +248,15 @@ class Services:
         """Start a run."""
         return await self._start(JobSpec(spec, resources), profile)
 
+    async def start_demo(self) -> Job:
+        """Start the demonstration on this machine; where it is going already, that one."""
+        spec = find_spec(_DEMO)
+        await self.refresh()
+        for job in self.jobs():
+            if job.spec.run == spec and not job.state.is_over:
+                return job
+        return await self.submit(spec, Resources(), profile=LOCAL)
+
     async def resubmit(self, job_id: str, *, spec: JobSpec | None = None) -> Job:
         """Start a new run of a job that is over, in a new folder, changed by `spec` where it is given."""
         async with self._to_start_again(job_id) as job:
@@ -237,6 +272,11 @@ class Services:
         async with self._to_start_again(job_id) as job:
             key = await self._site(job.profile).scheduler.requeue(job)
             return self._keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
+
+    async def examine(self, profile: str | None = None) -> Sequence[Finding]:
+        """Check that a profile has all that runs need."""
+        site = self._site(profile)
+        return await doctor.examine(site.connection, site.python, site.work_folder, await self._code(site))
 
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end."""
@@ -270,15 +310,21 @@ class Services:
             )
         )
         try:
-            if site.code is None:
-                site.code = await bundle.deploy(site.connection, f"{site.work_folder}/code")
+            code = await self._code(site)
             await site.connection.write(f"{job.folder}/spec.json", spec.run.to_json().encode())
             await site.connection.write(f"{job.folder}/job.json", job_to_json(job).encode())
-            key = await site.scheduler.submit(job, *self._command(site, site.code, job))
+            key = await site.scheduler.submit(job, *self._command(site, code, job))
         except WorkbenchError as error:
             self._keep(replace(job, status=JobStatus(JobState.FAILED, reason=str(error))))
             raise
         return self._keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
+
+    @staticmethod
+    async def _code(site: Site) -> str:
+        """The folder with the code of new runs, put there first where it is not."""
+        if site.code is None:
+            site.code = await bundle.deploy(site.connection, f"{site.work_folder}/code")
+        return site.code
 
     @staticmethod
     def _command(site: Site, code: str, job: Job) -> tuple[list[str], dict[str, str]]:
@@ -305,7 +351,9 @@ class Services:
             self._sites[described.name] = Site(
                 profile=described,
                 connection=connection,
-                scheduler=ProcessScheduler(connection, work_folder, slots=described.slots),
+                scheduler=ProcessScheduler(
+                    connection, work_folder, slots=described.slots, python=described.python or sys.executable
+                ),
                 work_folder=work_folder,
                 python=described.python or sys.executable,
             )

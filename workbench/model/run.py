@@ -24,6 +24,14 @@ from workbench.model.series import Series
 _MOST_NOTES = 200
 
 
+@dataclass(frozen=True, slots=True)
+class SystemSize:
+    """How large a system is that was timed."""
+
+    n_atoms: int
+    n_edges: int
+
+
 @dataclass(slots=True)
 class Run:
     """The fold of a run's events, attempts and all."""
@@ -39,6 +47,8 @@ class Run:
     progress: Progress | None = None
     timings: dict[tuple[str, str], Series] = field(default_factory=dict)
     """Timed evaluations in ms, by plan and case; x counts them. Of the current attempt."""
+    sizes: dict[str, SystemSize] = field(default_factory=dict)
+    """Of the systems that were timed, by case."""
     accuracies: dict[tuple[str, str, str], Accuracy] = field(default_factory=dict)
     """By plan, case and what the error is against; the newest each."""
     metrics: dict[str, Series] = field(default_factory=dict)
@@ -80,6 +90,7 @@ class Run:
                 series = self.timings.get((body.plan, body.case))
                 if series is None:
                     series = self.timings[body.plan, body.case] = Series()
+                    self.sizes[body.case] = SystemSize(body.n_atoms, body.n_edges)
                 series.append(len(series), body.ms)
         elif isinstance(body, Progress):
             self.progress = body
@@ -124,5 +135,6 @@ class Run:
         self.started_at = event.t
         self.start = self.progress = self.resource = self.failure = self.result = self.finish = None
         self.timings.clear()
+        self.sizes.clear()
         self.accuracies.clear()
         self.cpu_percent, self.rss_mb = Series(), Series()

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from workbench import __version__
+from workbench.cli import parse
+
+_HEAVY = ("torch", "mace", "numpy", "pandas", "asyncssh", "paramiko", "plotext")
+_COMMANDS = ("demo", "submit", "jobs", "logs", "resubmit", "requeue", "cancel", "runs", "compare", "doctor")
+_LOADED = f"import json, sys; print(json.dumps([name for name in {_HEAVY!r} if name in sys.modules]))"
+
+
+def program(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The program as a user starts it, with nothing but this home folder."""
+    env = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "workbench", *arguments]
+    root = Path(__file__).parents[2]
+    return subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, timeout=60)
+
+
+def test_the_version_is_told_without_loading_anything_heavy(tmp_path: Path) -> None:
+    told = program(tmp_path, "--version")
+    assert (told.returncode, told.stdout) == (0, f"mace-workbench {__version__}\n")
+    script = (
+        f"from workbench.__main__ import main\ntry: main(['--version'])\nexcept SystemExit: pass\n{_LOADED}"
+    )
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(loaded.stdout.splitlines()[-1]) == []
+
+
+def test_the_screens_and_the_services_load_nothing_heavy() -> None:
+    script = f"import workbench.app, workbench.services, workbench.headless\n{_LOADED}"
+    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert json.loads(loaded.stdout.splitlines()[-1]) == []
+
+
+def test_help_names_every_command(tmp_path: Path) -> None:
+    text = program(tmp_path, "--help").stdout
+    for command in [
+        "demo",
+        "submit",
+        "jobs",
+        "logs",
+        "resubmit",
+        "requeue",
+        "cancel",
+        "runs",
+        "compare",
+        "doctor",
+    ]:
+        assert f"    {command} " in text
+    assert "exit status" in text
+
+
+@pytest.mark.parametrize("arguments", [["nonsense"], ["logs"], ["submit", "demo", "--time-limit", "0"]])
+def test_wrong_usage_is_told_on_standard_error_with_status_2(tmp_path: Path, arguments: list[str]) -> None:
+    told = program(tmp_path, *arguments)
+    assert told.returncode == 2
+    assert told.stdout == ""
+    assert "usage: mace-workbench" in told.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["logs", "nothere"], "There is no job 'nothere'; `mace-workbench jobs` lists them."),
+        (["submit", "nothing"], "There is no recipe 'nothing'; there are: "),
+        (["submit"], "Say what to run: "),
+        (["submit", "demo", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
+        (["submit", "demo", "--set", "model=3"], "The spec's model should be of type str, not 3."),
+    ],
+)
+def test_what_cannot_be_done_is_one_sentence_with_status_1(
+    tmp_path: Path, arguments: list[str], sentence: str
+) -> None:
+    told = program(tmp_path, *arguments)
+    assert (told.returncode, told.stdout) == (1, "")
+    assert told.stderr.startswith("mace-workbench: ")
+    assert sentence in told.stderr
+    assert told.stderr.count("\n") == 1
+
+
+def test_nothing_yet_is_an_empty_list(tmp_path: Path) -> None:
+    told = program(tmp_path, "jobs", "--json")
+    assert (told.returncode, json.loads(told.stdout)) == (0, [])
+    told = program(tmp_path, "runs")
+    assert (told.returncode, told.stdout) == (0, "")
+    assert "`mace-workbench demo` starts one" in told.stderr
+
+
+def test_the_recipes_are_listed(tmp_path: Path) -> None:
+    told = program(tmp_path, "submit", "--list", "--json")
+    assert told.returncode == 0
+    assert json.loads(told.stdout)["demo"]["experiment"] == "benchmark"
+
+
+def test_a_broken_configuration_is_named_with_its_line(tmp_path: Path) -> None:
+    folder = tmp_path / ".config/mace-workbench"
+    folder.mkdir(parents=True)
+    (folder / "config.toml").write_text("[profiles.local]\nslot = 3\n")
+    told = program(tmp_path, "jobs")
+    assert told.returncode == 1
+    assert "line 2: slot is not known" in told.stderr
+
+
+def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    (tmp_path / ".local").write_text("a file in the way")
+    told = program(tmp_path, "jobs")
+    assert told.returncode == 1
+    assert ".local/state/mace-workbench" in told.stderr
+    assert "Traceback" not in told.stderr
+
+
+def test_without_a_command_the_screens_are_meant() -> None:
+    assert parse([]).command is None or parse([]).command == ""
+
+
+def test_output_that_nobody_reads_any_more_is_no_error_message(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m workbench submit --list --json | head -c 1"
+    root = Path(__file__).parents[2]
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    told = subprocess.run(
+        ["sh", "-c", command], env=env, cwd=root, capture_output=True, text=True, timeout=60
+    )
+    assert (told.stdout, told.stderr) == ("{", "")

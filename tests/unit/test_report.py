@@ -1,0 +1,25 @@
+from __future__ import annotations
+
+import pytest
+
+from workbench import report
+
+
+def test_a_table_puts_numbers_to_the_right() -> None:
+    text = report.table(("NAME", "MS"), [("a", "1.5"), ("longer", "12.0")])
+    assert text.splitlines() == ["NAME      MS", "a        1.5", "longer  12.0"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "-"), (0.4, "0:00"), (61, "1:01"), (3661.2, "1:01:01"), (90000, "25:00:00")]
+)
+def test_a_duration_reads_like_a_clock(seconds: float | None, text: str) -> None:
+    assert report.duration(seconds) == text
+
+
+def test_text_from_a_cluster_moves_no_cursor() -> None:
+    assert report.plain("a\x1b[2Jb\nc\rd") == "a�[2Jb�c�d"
+
+
+def test_a_summary_without_columns_is_shown_by_its_keys() -> None:
+    assert report.summary_table({"epochs": 3}).splitlines()[1].split() == ["epochs", "3"]

@@ -1,0 +1,263 @@
+"""The app: puts the screens on, gives them what was heard, and does what they ask for."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from textual.app import App, SystemCommand
+from textual.screen import Screen
+
+from workbench import commands
+from workbench.commands import Command
+from workbench.errors import WorkbenchError
+from workbench.following import Following
+from workbench.messages import Cancel, NewRun, OpenRun, Requeue, Resubmit, Submit
+from workbench.model.job import Job
+from workbench.model.run import Run
+from workbench.ports import RunView, Workbench
+from workbench.screens.jobs import JobsScreen
+from workbench.theme import THEME, series_variables
+from workbench.widgets.plain import plain
+
+if TYPE_CHECKING:
+    from jobs.spec import RunSpec
+    from workbench.screens.run import RunScreen
+
+_TICK_S = 1.0
+
+
+class WorkbenchApp(App[None]):
+    """The screens on a workbench. Leaving them touches no run."""
+
+    TITLE = "mace-workbench"
+    CSS_PATH = "app.tcss"
+    BINDINGS = commands.bindings(commands.APP)
+    ENABLE_COMMAND_PALETTE = True
+    COMMAND_PALETTE_BINDING = ""  # it is one of our own commands
+
+    def __init__(
+        self,
+        workbench: Workbench,
+        open_job: str | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
+        recipes: Callable[[], Mapping[str, RunSpec]] | None = None,
+    ) -> None:
+        """Draw `workbench`, beginning with the run of `open_job`; `recipes` are by default those shipped."""
+        super().__init__()
+        self._workbench = workbench
+        self._open_job = open_job
+        self._clock = clock
+        self._recipes = recipes
+        self._jobs: Sequence[Job] = workbench.jobs()
+        self._runs: dict[str, Run] = {}
+        self._heard_at: float | None = None
+        self._trouble = ""
+        self._jobs_screen = JobsScreen()
+        self._run_screen: RunScreen | None = None
+        self._run_id: str | None = None
+        self._following = Following(
+            workbench,
+            heard_jobs=self._jobs_heard,
+            heard_run=self._run_heard,
+            heard_log=self._log_heard,
+            trouble=self._trouble_heard,
+            is_open=lambda job_id: job_id == self._run_id,
+        )
+        self.register_theme(THEME)
+        self.theme = THEME.name
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Colours of our own, for the style sheets."""
+        return series_variables(dark=self.current_theme.dark)
+
+    def on_mount(self) -> None:
+        """Draw what is known, then begin to ask."""
+        self._draw_jobs()
+        self.push_screen(self._jobs_screen)
+        self.call_after_refresh(self._begin)
+
+    def _begin(self) -> None:
+        self.run_worker(self._following.states(), group="states", exclusive=True)
+        self.run_worker(self._following.progress(), group="progress", exclusive=True)
+        self.set_interval(_TICK_S, self._tick)
+        if self._open_job is not None:
+            self.post_message(OpenRun(self._open_job))
+
+    # -- what was heard --------------------------------------------------------------------------
+
+    def _jobs_heard(self) -> None:
+        self._heard_at, self._trouble = self._clock(), ""
+        jobs = self._workbench.jobs()
+        if len(jobs) != len(self._jobs) or any(a is not b for a, b in zip(jobs, self._jobs, strict=True)):
+            self._jobs = jobs
+        self._tick()
+
+    def _run_heard(self, job_id: str) -> None:
+        self._runs[job_id] = self._workbench.run(job_id)
+        if job_id == self._run_id:
+            self._draw_run()
+
+    def _log_heard(self, job_id: str, data: bytes) -> None:
+        if self._run_screen is not None and job_id == self._run_id:
+            self._run_screen.show_log(data)
+
+    def _trouble_heard(self, sentence: str) -> None:
+        if sentence != self._trouble:
+            self._trouble = sentence
+            self._say(sentence, failed=True)
+            self._tick()
+
+    def _tick(self) -> None:
+        """Draw what changes with time alone: what has elapsed, and how old things are."""
+        if self.screen is self._jobs_screen:
+            self._draw_jobs()
+        elif self.screen is self._run_screen:
+            self._draw_run()
+
+    def _draw_jobs(self) -> None:
+        self._jobs_screen.show(
+            self._jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._trouble
+        )
+
+    def _draw_run(self) -> None:
+        if self._run_screen is not None and self._run_id is not None:
+            self._run_screen.show(self._view(self._run_id), self._clock())
+
+    def _view(self, job_id: str) -> RunView:
+        return RunView(self._workbench.job(job_id), self._workbench.run(job_id))
+
+    # -- what is asked for -----------------------------------------------------------------------
+
+    def on_open_run(self, message: OpenRun) -> None:
+        """Show a run, and follow it closely."""
+        from workbench.screens.run import RunScreen  # late: it brings plotext, and the first frame needs none
+
+        try:
+            view = self._view(self._workbench.job(message.job_id).id)
+        except WorkbenchError as error:
+            self._say(str(error), failed=True)
+            return
+        if self._run_screen is not None and self._run_screen.is_attached:
+            self._run_screen.dismiss()
+        job_id = self._run_id = view.job.id
+        self._run_screen = RunScreen(view, self._clock())
+        self.push_screen(self._run_screen, self._run_closed(self._run_screen))
+        self.run_worker(self._following.open_run(job_id), group="open run", exclusive=True)
+        self.run_worker(self._following.log(job_id), group="log", exclusive=True)
+
+    def _run_closed(self, screen: RunScreen) -> Callable[[None], None]:
+        def closed(_: None) -> None:
+            if self._run_screen is not screen:  # another one has taken its place
+                return
+            self._jobs_screen.select(self._run_id or "")
+            self._run_screen = self._run_id = None
+            self.workers.cancel_group(self, "open run")
+            self.workers.cancel_group(self, "log")
+            self._draw_jobs()
+
+        return closed
+
+    def on_new_run(self, message: NewRun) -> None:
+        """Ask what to run."""
+        from workbench.recipes import recipes
+        from workbench.screens.submit import SubmitScreen
+
+        screen = SubmitScreen(
+            (self._recipes or recipes)(),
+            self._workbench.profiles(),
+            start_from=message.spec,
+            resubmitted_from=message.resubmitted_from,
+        )
+
+        def answered(answer: Submit | None) -> None:
+            if answer is not None:
+                self.post_message(answer)
+
+        self.push_screen(screen, answered)
+
+    def on_submit(self, message: Submit) -> None:
+        """Start a run."""
+        spec = message.spec
+        if message.resubmitted_from:
+            doing = self._workbench.resubmit(message.resubmitted_from, spec=spec)
+        else:
+            doing = self._workbench.submit(spec.run, spec.resources, profile=message.profile)
+        self._do(doing, "Started {}.")
+
+    def on_resubmit(self, message: Resubmit) -> None:
+        """Start a run again in a new folder."""
+        self._do(self._workbench.resubmit(message.job_id), f"Resubmitted {message.job_id} as {{}}.")
+
+    def on_requeue(self, message: Requeue) -> None:
+        """Start a job again in its own folder."""
+        self._do(self._workbench.requeue(message.job_id), "Requeued {}: it goes on in its own folder.")
+
+    def on_cancel(self, message: Cancel) -> None:
+        """End a job, if the person says so again."""
+        from workbench.screens.confirm import ConfirmScreen
+
+        job = self._workbench.job(message.job_id)
+        if job.state.is_over:
+            self._say(f"Job {job.id} is over already ({job.state.lower()}).", failed=True)
+            return
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._do(self._workbench.cancel(job.id), "Asked {} to end.")
+
+        question = f"End {job.id}, {plain(job.spec.name)}?\nWhat it has measured so far is kept."
+        self.push_screen(ConfirmScreen(question, "end it"), answered)
+
+    def action_help(self) -> None:
+        """Show every key of this screen."""
+        from workbench.screens.help import HelpScreen
+
+        here: Sequence[Command] = getattr(self.screen, "COMMANDS_HERE", ())
+        sections = [("this screen", here), ("everywhere", commands.APP)]
+        if self.screen is self._jobs_screen:
+            sections.insert(1, ("in the table", commands.TABLE))
+        self.push_screen(HelpScreen(sections))
+
+    def get_system_commands(self, screen: Screen[object]) -> Iterable[SystemCommand]:
+        """What the palette offers: the commands of this screen, and the theme."""
+        for command in (*getattr(screen, "COMMANDS_HERE", ()), *commands.APP):
+            if command.action != "command_palette":
+                owner = screen if command not in commands.APP else self
+                yield SystemCommand(
+                    f"{command.label}  ({command.key_text})", command.tip, _runner(owner, command.action)
+                )
+        yield SystemCommand("theme", "Choose other colours", self.action_change_theme)
+
+    def _do(self, doing: Awaitable[Job], said: str) -> None:
+        self.run_worker(self._done(doing, said), group="doing")
+
+    async def _done(self, doing: Awaitable[Job], said: str) -> None:
+        """Wait for something asked of the workbench, and say how it went."""
+        try:
+            job = await doing
+        except WorkbenchError as error:
+            self._say(str(error), failed=True)
+            return
+        finally:
+            self._jobs = self._workbench.jobs()
+            self._tick()
+        self._say(said.format(job.id))
+        self._jobs_screen.select(job.id)
+        if self._run_id is not None and job.id != self._run_id:
+            self.post_message(OpenRun(job.id))
+
+    def _say(self, sentence: str, *, failed: bool = False) -> None:
+        if failed:
+            self.notify(plain(sentence), severity="error", markup=False, timeout=8)
+        else:
+            self.notify(plain(sentence), markup=False, timeout=4)
+
+
+def _runner(owner: App[None] | Screen[object], action: str) -> Callable[[], Awaitable[None]]:
+    async def run() -> None:
+        await owner.run_action(action)
+
+    return run

@@ -1,0 +1,123 @@
+"""The command line: what can be asked, and how it is asked. Reads arguments and does nothing."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+
+from workbench import __version__
+
+EXIT_OK = 0
+EXIT_FAILED = 1
+"""An error, or a job that was waited for and did not complete."""
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+_EPILOG = """\
+exit status: 0 done, 1 failed (with --wait also: the job did not complete), 2 wrong usage, 130 interrupted.
+Jobs are named by their id or the beginning of it. Results go to standard output, progress to standard error.
+"""
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """The arguments, with `command` empty where the screens are wanted. Leaves the program on wrong usage."""
+    return _parser().parse_args(argv)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="mace-workbench",
+        description="Submit MACE experiments and watch them live. Without a command: the screens.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"mace-workbench {__version__}")
+    parser.add_argument(
+        "--verbose", action="store_true", help="log details (to mace-workbench.log in the state folder)"
+    )
+    parser.set_defaults(command="")
+    commands = parser.add_subparsers(metavar="COMMAND", dest="command")
+
+    demo = commands.add_parser("demo", help="run the demonstration benchmark on this machine and watch it")
+    demo.add_argument(
+        "--headless", action="store_true", help="without the screens: wait and print the result"
+    )
+    _json(demo)
+
+    submit = commands.add_parser("submit", help="start a run from a recipe's name or a spec file")
+    submit.add_argument(
+        "spec", metavar="RECIPE|SPEC.json", help="see `mace-workbench submit --list`", nargs="?"
+    )
+    submit.add_argument("--list", action="store_true", help="list the recipes")
+    submit.add_argument(
+        "--set",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="change a part of the spec: `--set threads=2 --set parameters.sizes=[96,192]`",
+    )
+    submit.add_argument("--time-limit", metavar="MINUTES", type=_minutes, default=3600, help="default: 60")
+    submit.add_argument("--profile", metavar="NAME", help="where to run it; default: the default profile")
+    _wait(submit)
+    _json(submit)
+
+    jobs = commands.add_parser("jobs", help="list jobs, newest first")
+    jobs.add_argument("--active", action="store_true", help="only those that are not over")
+    _json(jobs)
+
+    logs = commands.add_parser("logs", help="print the standard output and error of a job")
+    _job(logs)
+    logs.add_argument("--follow", "-f", action="store_true", help="go on until the job is over")
+    logs.add_argument("--tail", metavar="KIB", type=_whole, help="only the last so many KiB")
+
+    for name, text in (
+        ("resubmit", "start a new run of a job that is over"),
+        ("requeue", "start a job that is over once more in its own folder"),
+    ):
+        again = commands.add_parser(name, help=text)
+        _job(again)
+        _wait(again)
+        _json(again)
+
+    cancel = commands.add_parser("cancel", help="end a job")
+    _job(cancel)
+    _json(cancel)
+
+    runs = commands.add_parser("runs", help="list runs with their outcome, or show one with its result")
+    runs.add_argument("job", metavar="JOB", nargs="?", help="id, or the beginning of it")
+    _json(runs)
+
+    compare = commands.add_parser("compare", help="set the results of several runs side by side")
+    compare.add_argument(
+        "jobs", metavar="JOB", nargs="+", help="the first one is what the others are held against"
+    )
+    _json(compare)
+
+    doctor = commands.add_parser("doctor", help="check that a profile has all that runs need")
+    doctor.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the default profile")
+    _json(doctor)
+    return parser
+
+
+def _json(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def _job(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", metavar="JOB", help="id, or the beginning of it")
+
+
+def _wait(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--wait", action="store_true", help="wait for the end and print the result")
+
+
+def _whole(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} should be 1 or more")
+    return number
+
+
+def _minutes(text: str) -> int:
+    """Minutes as seconds."""
+    return 60 * _whole(text)

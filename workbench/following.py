@@ -1,0 +1,105 @@
+"""Following: keeps what the screens draw up to date, each part at its own pace.
+
+Each loop asks, says what it heard, and waits; none of them ends before it is cancelled. An error is
+said and tried again, less often the longer it lasts: what is on the screen stays, with its age.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from workbench.errors import WorkbenchError
+from workbench.model.job import JobState
+from workbench.ports import Workbench
+
+_ACTIVE_S = 1.0
+_IDLE_S = 5.0
+_LONGEST_S = 30.0
+_OPEN_S = 0.1
+_OPEN_QUIET_S = 1.0
+LOG_TAIL_BYTES = 1 << 16
+_SILENT = frozenset({JobState.SUBMITTING, JobState.PENDING})
+"""In these a job has not begun to write events."""
+
+
+@dataclass(frozen=True)
+class Following:
+    """The loops, and whom they tell."""
+
+    workbench: Workbench
+    heard_jobs: Callable[[], None]
+    """The schedulers have answered."""
+    heard_run: Callable[[str], None]
+    """There is news of a run."""
+    heard_log: Callable[[str, bytes], None]
+    trouble: Callable[[str], None]
+    """Something cannot be asked at the moment."""
+    is_open: Callable[[str], bool]
+    """Whether a run is on the screen, and so followed by `open_run` already."""
+
+    async def states(self) -> None:
+        """Ask for the states of jobs: each second while any is active, more rarely when not."""
+
+        async def ask() -> float:
+            await self.workbench.refresh()
+            self.heard_jobs()
+            active = any(not job.state.is_over for job in self.workbench.jobs())
+            return _ACTIVE_S if active else _IDLE_S
+
+        await self._go_on(ask)
+
+    async def progress(self) -> None:
+        """Take in the events of every active run once a second, and of a run that has ended once more."""
+        last_look: set[str] = set()
+
+        async def ask() -> float:
+            nonlocal last_look
+            active = {
+                job.id for job in self.workbench.jobs() if not job.state.is_over and job.state not in _SILENT
+            }
+            for job_id in active | last_look:
+                if not self.is_open(job_id) and await self.workbench.fetch(job_id):
+                    self.heard_run(job_id)
+            last_look = active
+            return _ACTIVE_S
+
+        await self._go_on(ask)
+
+    async def open_run(self, job_id: str) -> None:
+        """Take in the events of the run on the screen ten times a second."""
+
+        async def ask() -> float:
+            heard = await self.workbench.fetch(job_id)
+            self.heard_run(job_id)
+            over = self.workbench.job(job_id).state.is_over
+            return _OPEN_QUIET_S if over and not heard else _OPEN_S
+
+        await self._go_on(ask)
+
+    async def log(self, job_id: str) -> None:
+        """Read the end of the log of the run on the screen once a second."""
+
+        async def ask() -> float:
+            self.heard_log(job_id, await self.workbench.log(job_id, tail_bytes=LOG_TAIL_BYTES))
+            return _IDLE_S if self.workbench.job(job_id).state.is_over else _ACTIVE_S
+
+        await self._go_on(ask)
+
+    async def _go_on(self, ask: Callable[[], Awaitable[float]]) -> None:
+        """Ask again and again, each time after as long as the last answer said."""
+        clock = asyncio.get_running_loop().time
+        failed = 0
+        while True:
+            began = clock()
+            try:
+                pause = await ask()
+                failed = 0
+            except WorkbenchError as error:
+                self.trouble(str(error))
+                failed += 1
+                pause = min(_LONGEST_S, 2.0**failed)
+            # At least as long a rest as the work took, so that keys come in between.
+            spent = clock() - began
+            await asyncio.sleep(max(pause - spent, min(spent, pause)))

@@ -1,0 +1,232 @@
+"""What the commands do without a terminal: results to standard output, progress to standard error."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import asdict
+from typing import Any
+
+from workbench import report
+from workbench.cli import EXIT_FAILED, EXIT_OK
+from workbench.errors import SpecRefused
+from workbench.model.job import Job, JobState, Resources
+from workbench.model.record import job_record
+from workbench.model.run import Run
+from workbench.recipes import find_spec, recipes
+from workbench.services import Services
+
+_REFRESH_S = 1.0
+_FOLLOW_S = 0.2
+
+
+async def run(services: Services, arguments: argparse.Namespace) -> int:
+    """Do what a command asks; its exit status."""
+    return await _COMMANDS[arguments.command](services, arguments)
+
+
+async def _demo(services: Services, arguments: argparse.Namespace) -> int:
+    job = await services.start_demo()
+    return await _wait(services, job, as_json=arguments.json)
+
+
+async def _submit(services: Services, arguments: argparse.Namespace) -> int:
+    if arguments.list or arguments.spec is None:
+        known = recipes()
+        if not arguments.list:
+            raise SpecRefused(f"Say what to run: a file SPEC.json, or one of {', '.join(known)}.")
+        if arguments.json:
+            _print_json({name: json.loads(spec.to_json()) for name, spec in known.items()})
+        else:
+            rows = [(name, spec.experiment, report.plain(spec.name)) for name, spec in known.items()]
+            print(report.table(("RECIPE", "EXPERIMENT", "QUESTION"), rows))
+        return EXIT_OK
+    spec = find_spec(arguments.spec, arguments.set)
+    resources = Resources(time_limit_s=arguments.time_limit, cpus=spec.threads)
+    job = await services.submit(spec, resources, profile=arguments.profile)
+    return await _started(services, job, arguments)
+
+
+async def _jobs(services: Services, arguments: argparse.Namespace) -> int:
+    await services.refresh()
+    jobs = [job for job in services.jobs() if not (arguments.active and job.state.is_over)]
+    if arguments.json:
+        _print_json([job_record(job) for job in jobs])
+    elif jobs:
+        print(report.jobs_table(jobs, time.time()))
+    else:
+        _say("No jobs yet: `mace-workbench demo` starts one.")
+    return EXIT_OK
+
+
+async def _logs(services: Services, arguments: argparse.Namespace) -> int:
+    job = services.job(arguments.job)
+    tail = arguments.tail * 1024 if arguments.tail else None
+    offset = 0
+    while True:
+        await services.refresh()
+        last = not arguments.follow or services.job(job.id).state.is_over
+        chunk = await services.log_chunk(job.id, offset, tail_bytes=tail)
+        offset, tail = chunk.offset + len(chunk.data), None
+        sys.stdout.buffer.write(chunk.data)
+        sys.stdout.flush()
+        if last:
+            return EXIT_OK
+        await asyncio.sleep(_FOLLOW_S)
+
+
+async def _resubmit(services: Services, arguments: argparse.Namespace) -> int:
+    job = await services.resubmit(services.job(arguments.job).id)
+    return await _started(services, job, arguments)
+
+
+async def _requeue(services: Services, arguments: argparse.Namespace) -> int:
+    job = await services.requeue(services.job(arguments.job).id)
+    return await _started(services, job, arguments)
+
+
+async def _cancel(services: Services, arguments: argparse.Namespace) -> int:
+    await services.refresh()
+    job = await services.cancel(services.job(arguments.job).id)
+    if arguments.json:
+        _print_json(job_record(job))
+    else:
+        print(f"{job.id}: {job.state.lower() if job.state.is_over else 'asked to end'}")
+    return EXIT_OK
+
+
+async def _runs(services: Services, arguments: argparse.Namespace) -> int:
+    await services.refresh()
+    chosen = [services.job(arguments.job)] if arguments.job else services.jobs()
+    pairs = [(job, await services.fetch_all(job.id)) for job in chosen]
+    if arguments.json:
+        values = [report.run_values(job, run) for job, run in pairs]
+        _print_json(values[0] if arguments.job else values)
+    elif arguments.job:
+        _print_run(*pairs[0])
+    elif pairs:
+        print(report.runs_table(pairs, time.time()))
+    else:
+        _say("No runs yet: `mace-workbench demo` starts one.")
+    return EXIT_OK
+
+
+async def _compare(services: Services, arguments: argparse.Namespace) -> int:
+    from workbench import comparison  # late: it brings pandas
+
+    await services.refresh()
+    pairs = []
+    for name in arguments.jobs:
+        job = services.job(name)
+        pairs.append((job, await services.fetch_all(job.id)))
+    compared = comparison.compare(pairs)
+    if arguments.json:
+        _print_json(compared.values())
+    else:
+        print(compared.text())
+    return EXIT_OK
+
+
+async def _doctor(services: Services, arguments: argparse.Namespace) -> int:
+    findings = await services.examine(arguments.profile)
+    if arguments.json:
+        _print_json([asdict(finding) for finding in findings])
+    else:
+        print(report.findings_text(findings))
+    return EXIT_OK if all(finding.good for finding in findings) else EXIT_FAILED
+
+
+async def _started(services: Services, job: Job, arguments: argparse.Namespace) -> int:
+    """Say that a job was started, and wait for it where that is wanted."""
+    if arguments.wait:
+        return await _wait(services, job, as_json=arguments.json)
+    if arguments.json:
+        _print_json(job_record(job))
+    else:
+        print(job.id)
+    return EXIT_OK
+
+
+async def _wait(services: Services, job: Job, *, as_json: bool) -> int:
+    """Follow a job to its end, with its progress on standard error, and print what came out."""
+    _say(f"{job.id}: {report.plain(job.spec.name)} in {job.folder}")
+    shown, refreshed_at = "", 0.0
+    while True:
+        run = await services.fetch_all(job.id)
+        if run.finish or time.monotonic() - refreshed_at >= _REFRESH_S:
+            await services.refresh()
+            refreshed_at = time.monotonic()
+        job = services.job(job.id)
+        shown = _show_progress(job, run, shown)
+        if job.state.is_over:
+            break
+        await asyncio.sleep(_FOLLOW_S)
+    _end_progress()
+    run = await services.fetch_all(job.id)
+    if as_json:
+        _print_json(report.run_values(job, run))
+    else:
+        _print_run(job, run)
+    return EXIT_OK if job.state is JobState.COMPLETED else EXIT_FAILED
+
+
+def _print_run(job: Job, run: Run) -> None:
+    for note in run.notes:
+        _say(f"note: {report.plain(note)}")
+    if run.result:
+        print(report.summary_table(run.result.summary))
+    if job.state.is_over and job.state is not JobState.COMPLETED:
+        why = run.failure or job.status.reason or f"`mace-workbench logs {job.id}` may say why."
+        _say(f"{job.id}: {job.state.lower()}: {report.plain(why)}")
+    elif not run.result:
+        _say(report.progress_line(job, run))
+
+
+def _print_json(value: object) -> None:
+    print(json.dumps(value, indent=2, default=_plain_value))
+
+
+def _plain_value(value: object) -> object:
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise TypeError(f"{type(value).__name__} is no JSON value")
+
+
+def _say(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _show_progress(job: Job, run: Run, shown: str) -> str:
+    """One line that renews itself on a terminal, elsewhere a line for each new stage; what is shown now."""
+    if sys.stderr.isatty():
+        line = report.progress_line(job, run)
+        if line != shown:
+            print(f"\r\x1b[2K{line}", end="", file=sys.stderr, flush=True)
+        return line
+    stage = f"{job.state} {run.progress.stage if run.progress else ''}"
+    if stage != shown:
+        _say(report.progress_line(job, run))
+    return stage
+
+
+def _end_progress() -> None:
+    if sys.stderr.isatty():
+        print(file=sys.stderr)
+
+
+_COMMANDS: Mapping[str, Callable[[Services, Any], Awaitable[int]]] = {
+    "demo": _demo,
+    "submit": _submit,
+    "jobs": _jobs,
+    "logs": _logs,
+    "resubmit": _resubmit,
+    "requeue": _requeue,
+    "cancel": _cancel,
+    "runs": _runs,
+    "compare": _compare,
+    "doctor": _doctor,
+}

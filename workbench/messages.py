@@ -1,0 +1,55 @@
+"""Messages: what the screens ask of the app. Intents only; data comes down to them as attributes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from textual.message import Message
+
+from workbench.model.job import JobSpec
+
+
+@dataclass
+class OpenRun(Message):
+    """Show the run of a job."""
+
+    job_id: str
+
+
+@dataclass
+class NewRun(Message):
+    """Ask what to run, beginning from `spec` where it is given."""
+
+    spec: JobSpec | None = None
+    resubmitted_from: str | None = None
+
+
+@dataclass
+class Submit(Message):
+    """Start a run."""
+
+    spec: JobSpec
+    profile: str | None = None
+    resubmitted_from: str | None = None
+    """The job of which it is a changed copy."""
+
+
+@dataclass
+class Resubmit(Message):
+    """Start the run of a job that is over again, in a new folder."""
+
+    job_id: str
+
+
+@dataclass
+class Requeue(Message):
+    """Start a job that is over again in its own folder."""
+
+    job_id: str
+
+
+@dataclass
+class Cancel(Message):
+    """End a job, if the person says so again."""
+
+    job_id: str

@@ -1,0 +1,70 @@
+"""Recipes: the experiments that come with the program, each a spec and the question it answers."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from jobs.spec import RunSpec, SpecError
+from workbench.errors import SpecRefused
+
+_ENDING = ".json"
+
+
+def recipes() -> dict[str, RunSpec]:
+    """Every recipe by its name, in alphabetical order."""
+    folder = resources.files("jobs") / "recipes"
+    return {
+        entry.name.removesuffix(_ENDING): RunSpec.from_json(entry.read_bytes())
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name)
+        if entry.name.endswith(_ENDING)
+    }
+
+
+def find_spec(name_or_path: str, changes: Sequence[str] = ()) -> RunSpec:
+    """The recipe of that name, or the spec in that file, with `changes` such as `threads=2` made to it.
+
+    Raises:
+        SpecRefused: There is none, or it cannot be understood.
+    """
+    known = recipes()
+    path = Path(name_or_path)
+    if name_or_path in known:
+        text = known[name_or_path].to_json()
+    elif path.suffix == _ENDING or path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise SpecRefused(f"The spec {path} cannot be read: {error}.") from error
+    else:
+        raise SpecRefused(f"There is no recipe {name_or_path!r}; there are: {', '.join(known)}.")
+    try:
+        spec = RunSpec.from_json(text)
+        if not changes:
+            return spec
+        record = json.loads(spec.to_json())
+        for change in changes:
+            _change(record, change)
+        return RunSpec.from_json(json.dumps(record))
+    except SpecError as error:
+        raise SpecRefused(f"{name_or_path}: {error}") from error
+
+
+def _change(record: Any, change: str) -> None:
+    """Make one change, `KEY=VALUE` with dots in KEY, to a spec's record."""
+    key, equals, text = change.partition("=")
+    if not equals:
+        raise SpecRefused(f"{change!r} is no change to a spec: it should look like threads=2.")
+    try:
+        value = json.loads(text)
+    except ValueError:
+        value = text
+    *parents, last = key.split(".")
+    for parent in parents:
+        record = record.get(parent)
+        if not isinstance(record, dict):
+            raise SpecRefused(f"The spec has no part {parent!r} to set {key} in.")
+    record[last] = value

@@ -1,0 +1,126 @@
+"""A run's spec as lines of text that a person edits, and back, checked by the spec itself."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, get_args, get_origin, get_type_hints
+
+from jobs.spec import RunSpec, SpecError
+from workbench.model.job import JobSpec, Resources
+
+TIME_LIMIT = "time_limit"
+_PARAMETERS = "parameters."
+_LABELS = {
+    "name": "name",
+    "allow_pickle": "allow pickle",
+    TIME_LIMIT: "time limit, minutes",
+    "parameters.sizes": "sizes, atoms",
+    "parameters.n_atoms": "size, atoms",
+    "parameters.n_labelled": "labelled, how many",
+    "parameters.labelled": "labelled structures",
+}
+_YES = {"yes": True, "true": True, "no": False, "false": False}
+
+
+@dataclass(frozen=True, slots=True)
+class SpecField:
+    """One line of the form."""
+
+    key: str
+    """As in the spec's JSON, with a dot; or `time_limit`."""
+    label: str
+    text: str
+
+
+def fields_of(spec: RunSpec, resources: Resources) -> list[SpecField]:
+    """The lines of a form that shows this spec."""
+    keys = [item.name for item in fields(RunSpec) if item.name != "parameters"]
+    keys += [_PARAMETERS + item.name for item in fields(spec.parameters)]
+    record = json.loads(spec.to_json())
+    lines = [SpecField(key, _label(key), _text(_value(record, key))) for key in keys]
+    return [*lines, SpecField(TIME_LIMIT, _label(TIME_LIMIT), f"{resources.time_limit_s / 60:g}")]
+
+
+def problems(spec: RunSpec, texts: Mapping[str, str]) -> dict[str, str]:
+    """What is wrong with the texts, by key; `spec` says which experiment they are for."""
+    found = {}
+    for key, text in texts.items():
+        try:
+            _changed(spec, Resources(), {key: text})
+        except SpecError as error:
+            found[key] = str(error).removeprefix("The spec's ").removeprefix(_PARAMETERS)
+    return found
+
+
+def job_spec(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> JobSpec:
+    """`spec` and `resources` with every text put in.
+
+    Raises:
+        SpecError: One of them cannot be understood; `problems` says which.
+    """
+    return _changed(spec, resources, texts)
+
+
+def _changed(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> JobSpec:
+    record = json.loads(spec.to_json())
+    limit_s = resources.time_limit_s
+    for key, text in texts.items():
+        if key == TIME_LIMIT:
+            limit_s = _seconds(text)
+            continue
+        owner, name, part = (spec, key, record)
+        if key.startswith(_PARAMETERS):
+            name = key.removeprefix(_PARAMETERS)
+            owner, part = spec.parameters, record["parameters"]  # type: ignore[assignment]
+        part[name] = _parsed(text, get_type_hints(type(owner))[name])
+    changed = RunSpec.from_json(json.dumps(record))
+    values = {item.name: getattr(resources, item.name) for item in fields(Resources)}
+    return JobSpec(changed, Resources(**{**values, "time_limit_s": limit_s, "cpus": changed.threads}))
+
+
+def _parsed(text: str, hint: Any) -> Any:
+    """What the text most likely means for a field of this type; the spec refuses what it does not take."""
+    text = text.strip()
+    if hint is str:
+        return text
+    if hint is bool:
+        return _YES.get(text.lower(), text)
+    if get_origin(hint) is tuple:
+        items = [item.strip() for item in text.split(",") if item.strip()]
+        return [_parsed(item, get_args(hint)[0]) for item in items]
+    if not text and type(None) in get_args(hint):
+        return None
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text
+
+
+def _seconds(text: str) -> int:
+    try:
+        minutes = float(text)
+    except ValueError:
+        minutes = 0.0
+    if not 1 <= minutes <= 60 * 24 * 365:
+        raise SpecError(f"The spec's time limit should be a number of minutes, 1 or more, not {text!r}.")
+    return round(60 * minutes)
+
+
+def _value(record: Mapping[str, Any], key: str) -> Any:
+    for part in key.split("."):
+        record = record[part]
+    return record
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ", ".join(_text(item) for item in value)
+    return "" if value is None else str(value)
+
+
+def _label(key: str) -> str:
+    return _LABELS.get(key, key.removeprefix(_PARAMETERS).replace("_", " "))

@@ -1,0 +1,1 @@
+"""What is drawn. Widgets are given values and never fetch any."""

@@ -1,0 +1,67 @@
+"""The end of what a run prints, as plain text."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.text import Text
+from textual.geometry import Size
+from textual.scroll_view import ScrollView
+from textual.strip import Strip
+
+from workbench.widgets.plain import log_lines
+
+
+class LogTail(ScrollView, can_focus=True):
+    """Lines that are drawn as they are seen; keeps to the end while it follows."""
+
+    DEFAULT_CSS = """
+    LogTail { background: $background; scrollbar-size-horizontal: 1; }
+    """
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self.following = True
+        self._lines: Sequence[str] = ("Nothing printed yet.",)
+        self._data = b""
+
+    def on_mount(self) -> None:
+        """Give the panel its name."""
+        self._entitle()
+
+    def show(self, data: bytes) -> None:
+        """Draw the log's end; `data` may begin in the middle of a line."""
+        if data == self._data:
+            return
+        self._data = data
+        self._lines = log_lines(data) or ("Nothing printed yet.",)
+        self.virtual_size = Size(max(map(cell_len, self._lines)), len(self._lines))
+        if self.following:
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
+        self.refresh()
+
+    def on_resize(self) -> None:
+        """Stay at the end when the room changes."""
+        if self.following:
+            self.scroll_end(animate=False, x_axis=False)
+
+    def toggle_following(self) -> bool:
+        """Keep to the end, or stop doing so; which it is now."""
+        self.following = not self.following
+        if self.following:
+            self.scroll_end(animate=False, immediate=True, x_axis=False)
+        self._entitle()
+        return self.following
+
+    def render_line(self, y: int) -> Strip:
+        """One line of what is seen."""
+        x, top = self.scroll_offset
+        style, width = self.rich_style, self.size.width
+        if top + y >= len(self._lines):
+            return Strip.blank(width, style)
+        return Strip([Segment(self._lines[top + y], style)]).crop_extend(x, x + width, style)
+
+    def _entitle(self) -> None:
+        self.border_title = Text("log · following" if self.following else "log · not following: f follows")

@@ -1,0 +1,93 @@
+"""The table of results that a finished run hands over."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from rich.text import Text
+from textual.app import ComposeResult
+from textual.containers import Vertical
+from textual.widgets import DataTable, Static
+
+from jobs.protocol import Json
+from workbench.model.job import Job
+from workbench.model.run import Run
+from workbench.widgets.axes import number
+from workbench.widgets.plain import plain
+
+
+class ResultsPanel(Vertical):
+    """Rows and columns as the run's summary gives them, with what they were measured on below."""
+
+    DEFAULT_CSS = """
+    ResultsPanel {
+        & > DataTable { height: 1fr; }
+        & > Static { height: auto; max-height: 4; padding: 0 1; color: $text-muted; }
+    }
+    """
+
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._summary: Mapping[str, Json] | None = None
+        self._table: DataTable[Text] = DataTable(cursor_type="row")
+        self._below = Static("The table comes when the run has finished.", markup=False)
+
+    def compose(self) -> ComposeResult:
+        """Table above, provenance below."""
+        yield self._table
+        yield self._below
+
+    def on_mount(self) -> None:
+        """Give the panel its name."""
+        self.border_title = Text("results")
+        self._table.display = False
+
+    def show(self, job: Job, run: Run) -> None:
+        """Draw the summary where there is a new one."""
+        summary = run.result.summary if run.result else None
+        if summary is None:
+            over = job.state.is_over
+            self._below.update(
+                "This run ended without a table of results."
+                if over
+                else "The table comes when the run has finished."
+            )
+        if summary is self._summary:
+            return
+        self._summary = summary
+        self._table.clear(columns=True)
+        self._table.display = summary is not None
+        if summary is None:
+            return
+        header, rows = rows_of(summary)
+        whole = [[*row, *[None] * len(header)][: len(header)] for row in rows]
+        for index, name in enumerate(header):
+            self._table.add_column(_cell(name, text=_is_text(whole, index)))
+        for row in whole:
+            self._table.add_row(*(_cell(cell, text=_is_text(whole, i)) for i, cell in enumerate(row)))
+        measured_on = summary.get("measured_on")
+        self._below.update(f"Measured on: {plain(measured_on)}" if measured_on else "")
+
+
+def rows_of(summary: Mapping[str, Json]) -> tuple[Sequence[Json], Sequence[Sequence[Json]]]:
+    """Header and rows of a summary; its keys and values where it is no table."""
+    columns, rows = summary.get("columns"), summary.get("rows")
+    if isinstance(columns, list) and isinstance(rows, list):
+        return columns, [row if isinstance(row, list) else [row] for row in rows]
+    return ("", "value"), [(key, value) for key, value in summary.items()]
+
+
+def _is_text(rows: Sequence[Sequence[Json]], column: int) -> bool:
+    """Whether a column holds words, which begin at the left, and not numbers, which end at the right."""
+    return any(isinstance(row[column], str) for row in rows)
+
+
+def _cell(cell: Json, *, text: bool) -> Text:
+    return Text(cell_text(cell), justify="left" if text else "right")
+
+
+def cell_text(cell: Json) -> str:
+    """A cell as it is read: three digits of a measured number."""
+    if isinstance(cell, float):
+        return number(cell)
+    return plain(cell)
