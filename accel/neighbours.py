@@ -92,19 +92,18 @@ class NeighbourList:
     def _search(
         self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_]
     ) -> Candidates:
-        n_atoms = len(positions)
-        if n_atoms == 0:
-            return Candidates(np.zeros(1, dtype=np.int64), np.zeros(0, dtype=np.int32), np.zeros((0, 3)))
         box = complete_cell(cell)
         lengths = np.linalg.norm(box, axis=1)
         if pbc.any() and (
             not np.all(np.linalg.norm(cell, axis=1)[pbc] > 0)
             or abs(np.linalg.det(box)) < 1e-6 * float(np.prod(lengths))
         ):
-            raise StructureError("The cell is flat along a periodic direction: give three independent vectors.")
+            raise StructureError(
+                "The cell is flat along a periodic direction: give three independent vectors."
+            )
         search = vesin.NeighborList(
             cutoff=self.cutoff_a + self.skin_a, full_list=True, sorted=True, n_threads=1
         )
         i, j, shift = search.compute(points=positions, box=box, periodic=pbc, quantities="ijS")
-        first = np.searchsorted(i, np.arange(n_atoms + 1)).astype(np.int64)
+        first = np.searchsorted(i, np.arange(len(positions) + 1)).astype(np.int64)
         return Candidates(first, j.astype(np.int32), np.ascontiguousarray(shift, dtype=np.float64))

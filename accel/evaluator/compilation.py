@@ -27,15 +27,17 @@ def kernel(function: _Function) -> _Function:
     fresh; kernels call each other across files, so the folder is named after all of them.
     """
     kept = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = kept or str(_cache_folder())
+    numba.config.CACHE_DIR = kept or str(cache_folder())
     try:
-        compiled: _Function = numba.njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")(function)
+        compiled: _Function = numba.njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")(
+            function
+        )
     finally:
         numba.config.CACHE_DIR = kept
     return compiled
 
 
-def _cache_folder() -> Path:
+def cache_folder() -> Path:
     """A folder that can be written, private to this user and to these sources."""
     name = f"numba-{_digest()}"
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mace-workbench"

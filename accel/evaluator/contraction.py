@@ -39,7 +39,9 @@ def contract(poly: Any, coefficients: Any, x: Any, pair: Any, out: Any) -> None:
 
 
 @kernel
-def contract_reverse(poly: Any, coefficients: Any, x: Any, g_out: Any, pair: Any, g_pair: Any, g_x: Any) -> None:
+def contract_reverse(
+    poly: Any, coefficients: Any, x: Any, g_out: Any, pair: Any, g_pair: Any, g_x: Any
+) -> None:
     """Gradient of Σ_M g_out[M] · out[M] with respect to `x`, into `g_x` [n_lm + 1, n_channels]."""
     n_channels = x.shape[1]
     for m in range(g_x.shape[0]):

@@ -14,8 +14,8 @@ from accel.evaluator.compilation import kernel
 
 
 @kernel
-def hermite(t: float, w: Any, n_intervals: int) -> None:
-    """Weights of six knot data for value `w[0]` and derivative by r (without 1/h) `w[1]`, at fraction t."""
+def hermite(t: float, w: Any) -> None:
+    """Weights of the six knot data at fraction `t`: `w[0]` for the value, `w[1]` for its derivative by t."""
     t2 = t * t
     t3 = t2 * t
     t4 = t3 * t
@@ -93,7 +93,9 @@ def add_message(conv: Any, radial: Any, entries: Any, sender: Any, b: int, out: 
             e0, e1, e2 = entries[i], entries[i + 1], entries[i + 2]
             m0, m1, m2 = conv.entry_in[i], conv.entry_in[i + 1], conv.entry_in[i + 2]
             for c in range(n_channels):
-                out[row, c] += radial[p, c] * (e0 * sender[b, m0, c] + e1 * sender[b, m1, c] + e2 * sender[b, m2, c])
+                out[row, c] += radial[p, c] * (
+                    e0 * sender[b, m0, c] + e1 * sender[b, m1, c] + e2 * sender[b, m2, c]
+                )
             i += 3
             left -= 3
         if left == 2:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from accel.data import check_elements, check_geometry
 from accel.errors import PlanError, StructureError
 from accel.evaluator import passes
 from accel.evaluator.extraction import extract
@@ -91,10 +92,10 @@ class CompiledEvaluator:
             StructureError: The model cannot take these atoms (an unknown element, NaN positions,
                 two atoms nearer than the radial tables reach).
         """
+        check_geometry(atoms)
+        check_elements(atoms, self._extracted.atomic_numbers.tolist())
         positions = np.asarray(atoms.positions, dtype=np.float64)
         cell, pbc = np.array(atoms.cell, dtype=np.float64), np.array(atoms.pbc, dtype=bool)
-        if not (np.isfinite(positions).all() and np.isfinite(cell).all()):
-            raise StructureError("Positions or cell hold NaN or infinity: the structure has fallen apart.")
         structure = self._prepare(np.asarray(atoms.numbers, dtype=np.int64))
         ordered = np.ascontiguousarray(positions[structure.order])
         edges = self._measure(ordered, cell, pbc, structure)
@@ -117,9 +118,6 @@ class CompiledEvaluator:
             return self._structure
         extracted = self._extracted
         known = {int(z): i for i, z in enumerate(extracted.atomic_numbers)}
-        strangers = sorted({int(z) for z in numbers} - known.keys())
-        if strangers:
-            raise StructureError(f"The model was not trained on the elements with atomic numbers {strangers}.")
         present = sorted({known[int(z)] for z in numbers})
         element = np.array([present.index(known[int(z)]) for z in numbers], dtype=np.int64)
         order = np.argsort(element, kind="stable")
@@ -143,13 +141,23 @@ class CompiledEvaluator:
     def _layers(self, present: tuple[int, ...]) -> tuple[LayerArrays, ...]:
         if present not in self._layers_of:
             self._layers_of[present] = tuple(
-                layer_arrays(self._extracted, i, np.array(present, dtype=np.int64), np.dtype(self.dtype), self._intervals)
+                layer_arrays(
+                    self._extracted,
+                    i,
+                    np.array(present, dtype=np.int64),
+                    np.dtype(self.dtype),
+                    self._intervals,
+                )
                 for i in range(len(self._extracted.layers))
             )
         return self._layers_of[present]
 
     def _measure(
-        self, positions: NDArray[np.float64], cell: NDArray[np.float64], pbc: NDArray[np.bool_], structure: _Structure
+        self,
+        positions: NDArray[np.float64],
+        cell: NDArray[np.float64],
+        pbc: NDArray[np.bool_],
+        structure: _Structure,
     ) -> Edges:
         """Edges inside the cutoff at these positions."""
         extracted = self._extracted
@@ -166,7 +174,7 @@ class CompiledEvaluator:
             )  # fmt: skip
             return near
 
-        for near in self._over(measure, np.arange(len(positions) + 1)):
+        for near in self._over(measure, len(positions)):
             if near >= 0:
                 raise StructureError(
                     f"Atom {structure.order[near]} has a neighbour nearer than {R_MIN_A} Å: the atoms overlap."
@@ -179,8 +187,6 @@ class CompiledEvaluator:
         """Energies, forces and virial in our order of atoms."""
         n_atoms = len(structure.order)
         energies = structure.atomic_energies_ev.copy()
-        if n_atoms == 0:
-            return energies, np.zeros((0, 3)), np.zeros((3, 3))
         self._forward(structure, edges, energies)
         forces = np.zeros((self.threads, n_atoms, 3))
         virials = np.zeros((self.threads, 3, 3))
@@ -188,11 +194,13 @@ class CompiledEvaluator:
         return energies, forces.sum(axis=0), virials.sum(axis=0)
 
     def _forward(self, structure: _Structure, edges: Edges, energies: NDArray[np.float64]) -> None:
-        blocks, bounds = structure.blocks, structure.blocks[:, 1]
+        blocks = structure.blocks
         before = structure.embedding
         for layer, nodes in zip(structure.layers, structure.nodes, strict=True):
 
-            def up(start: int, stop: int, _: int, layer: Any = layer, nodes: Any = nodes, before: Any = before) -> None:
+            def up(
+                start: int, stop: int, _: int, layer: Any = layer, nodes: Any = nodes, before: Any = before
+            ) -> None:
                 passes.send_up(layer, before, nodes.up, blocks, start, stop)
 
             def features(
@@ -204,14 +212,14 @@ class CompiledEvaluator:
                     layer, nodes, self._extracted.scale, energies, blocks[start, 1], blocks[stop - 1, 2]
                 )
 
-            self._over(up, bounds)
-            self._over(features, bounds)
+            self._over(up, len(blocks))
+            self._over(features, len(blocks))
             before = nodes.features
 
     def _reverse(
         self, structure: _Structure, edges: Edges, forces: NDArray[np.float64], virials: NDArray[np.float64]
     ) -> None:
-        blocks, bounds = structure.blocks, structure.blocks[:, 1]
+        blocks = structure.blocks
         inverse_h = self._intervals / (self._extracted.cutoff_a - R_MIN_A)
         for index in reversed(range(len(structure.layers))):
             layer, nodes = structure.layers[index], structure.nodes[index]
@@ -219,7 +227,12 @@ class CompiledEvaluator:
             g_up = np.empty_like(nodes.up)
 
             def to_messages(
-                start: int, stop: int, _: int, layer: Any = layer, nodes: Any = nodes, g_before: Any = g_before
+                start: int,
+                stop: int,
+                _: int,
+                layer: Any = layer,
+                nodes: Any = nodes,
+                g_before: Any = g_before,
             ) -> None:
                 passes.reverse_nodes(layer, nodes, g_before, blocks, start, stop)
 
@@ -233,14 +246,15 @@ class CompiledEvaluator:
                 )  # fmt: skip
                 passes.receive_up(layer, g_up, g_before, blocks, start, stop)
 
-            self._over(to_messages, bounds)
-            self._over(to_edges, bounds)
+            self._over(to_messages, len(blocks))
+            self._over(to_edges, len(blocks))
 
-    def _over(self, work: Callable[[int, int, int], Any], bounds: NDArray[np.int64]) -> list[Any]:
-        """Call `work(start, stop, thread)` on shares of the blocks, one to a thread."""
-        n = len(bounds)
+    def _over(self, work: Callable[[int, int, int], Any], n: int) -> list[Any]:
+        """Call `work(start, stop, thread)` on shares of `n` pieces of work, one to a thread."""
         edges = np.linspace(0, n, self.threads + 1).astype(int)
-        shares = [(int(a), int(b), t) for t, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)) if b > a]
+        shares = [
+            (int(a), int(b), t) for t, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)) if b > a
+        ]
         if self._pool is None or len(shares) < 2:
             return [work(*share) for share in shares]
         return list(self._pool.map(lambda share: work(*share), shares))
@@ -257,7 +271,9 @@ def _blocks(element: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array(blocks, dtype=np.int64).reshape(-1, 3)
 
 
-def _nodes(layers: tuple[LayerArrays, ...], n_atoms: int, n_channels: int, dtype: Any) -> tuple[passes.Nodes, ...]:
+def _nodes(
+    layers: tuple[LayerArrays, ...], n_atoms: int, n_channels: int, dtype: Any
+) -> tuple[passes.Nodes, ...]:
     """Work space of every layer."""
     nodes = []
     for layer in layers:

@@ -7,15 +7,15 @@ of changing its forces.
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NoReturn
 
-import mace  # noqa: F401  (before e3nn: it lets e3nn's constants be loaded by torch 2.6 and later)
 import numpy as np
 import torch
-from e3nn import o3
 
 from accel.errors import ModelError, PlanError
+from accel.mace_torch import o3
 from accel.ops.polynomial import SparsePolynomial, from_symmetric_contraction
 
 if TYPE_CHECKING:
@@ -131,8 +131,6 @@ def extract(model: Any) -> Extracted:
 
 def _double_copy(model: Any) -> Any:
     """Copy to fp64 on the CPU without touching the caller's model."""
-    import copy
-
     copied = copy.deepcopy(model).to("cpu").double().eval()
     for parameter in copied.parameters():
         parameter.requires_grad_(False)
@@ -140,7 +138,7 @@ def _double_copy(model: Any) -> Any:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise PlanError(f"{what} is not covered by the compiled evaluator: use plan 'rewrites' or 'reference'.")
+    raise PlanError(f"{what} is not covered by the compiled evaluator: use plan 'reference'.")
 
 
 def _refuse_uncovered(model: Any) -> None:
@@ -249,7 +247,9 @@ def _per_element_matrices(skip_tp: Any) -> tuple[Matrices, ...]:
     n_elements = skip_tp.irreps_in2.dim
     per_l: list[NDArray[np.float64]] = []
     one_hot = torch.eye(n_elements, dtype=torch.float64)
-    starts = {ir.l: s.start for (_, ir), s in zip(skip_tp.irreps_in1, skip_tp.irreps_in1.slices(), strict=True)}
+    starts = {
+        ir.l: s.start for (_, ir), s in zip(skip_tp.irreps_in1, skip_tp.irreps_in1.slices(), strict=True)
+    }
     for (mul_out, ir), s in zip(skip_tp.irreps_out, skip_tp.irreps_out.slices(), strict=True):
         if ir.l not in starts:
             # A residual that starts from scalars reaches no higher l.
@@ -296,7 +296,9 @@ def _check_paths(conv_tp: Any, paths: list[Path]) -> None:
     harmonics = [y[0, s].numpy() for s in conv_tp.irreps_in2.slices()]
     radial = weights.reshape(len(paths), mul).numpy()
     ours = [
-        (radial[i][:, None] * np.einsum("ua,b,abk->uk", features[p.l_in], harmonics[p.l_edge], p.coupling)).reshape(-1)
+        (
+            radial[i][:, None] * np.einsum("ua,b,abk->uk", features[p.l_in], harmonics[p.l_edge], p.coupling)
+        ).reshape(-1)
         for i, p in enumerate(paths)
     ]
     _must_agree(np.concatenate(ours)[None], expected, "the convolution's tensor product")

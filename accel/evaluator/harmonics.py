@@ -67,9 +67,18 @@ def harmonics_gradient(x: float, y: float, z: float, max_ell: int, g: Any) -> tu
         yy = y * y
         zz = z * z
         gx += 3.0 * _A * (zz - xx) * g[9] + _B * y * z * g[10] + _C * (4.0 * yy - 3.0 * xx - zz) * g[11]
-        gx += -6.0 * _D * x * y * g[12] - 2.0 * _C * x * z * g[13] - 2.0 * _E * x * y * g[14] - 6.0 * _A * x * z * g[15]
+        gx += (
+            -6.0 * _D * x * y * g[12]
+            - 2.0 * _C * x * z * g[13]
+            - 2.0 * _E * x * y * g[14]
+            - 6.0 * _A * x * z * g[15]
+        )
         gy += _B * x * z * g[10] + 8.0 * _C * x * y * g[11] + 3.0 * _D * (2.0 * yy - xx - zz) * g[12]
         gy += 8.0 * _C * y * z * g[13] + _E * (zz - xx) * g[14]
-        gz += 6.0 * _A * x * z * g[9] + _B * x * y * g[10] - 2.0 * _C * x * z * g[11] - 6.0 * _D * y * z * g[12]
-        gz += _C * (4.0 * yy - xx - 3.0 * zz) * g[13] + 2.0 * _E * y * z * g[14] + 3.0 * _A * (zz - xx) * g[15]
+        gz += (
+            6.0 * _A * x * z * g[9] + _B * x * y * g[10] - 2.0 * _C * x * z * g[11] - 6.0 * _D * y * z * g[12]
+        )
+        gz += (
+            _C * (4.0 * yy - xx - 3.0 * zz) * g[13] + 2.0 * _E * y * z * g[14] + 3.0 * _A * (zz - xx) * g[15]
+        )
     return gx, gy, gz

@@ -54,13 +54,15 @@ def _by_l(flat: Any, atoms: int, ell: int, before: int, width: int, channels: in
 
 
 @kernel
-def _sum_messages(layer: Any, edges: Any, up: Any, a: int, signs: Any, w: Any, entries: Any, radial: Any, out: Any) -> None:
+def _sum_messages(
+    layer: Any, edges: Any, up: Any, a: int, signs: Any, w: Any, entries: Any, radial: Any, out: Any
+) -> None:
     """Sum the messages that atom `a` receives into `out` [n_rows, n_edge_channels]."""
     for row in range(out.shape[0]):
         for c in range(out.shape[1]):
             out[row, c] = 0.0
     for edge in range(edges.first[a], edges.first[a] + edges.count[a]):
-        hermite(edges.fraction[edge], w, 1)
+        hermite(edges.fraction[edge], w)
         radial_value(layer.table, edges.knot[edge], w, radial)
         edge_matrix(layer.conv, edges.harmonics, edge, signs, entries)
         if up.shape[1] == 1:
@@ -70,7 +72,9 @@ def _sum_messages(layer: Any, edges: Any, up: Any, a: int, signs: Any, w: Any, e
 
 
 @kernel
-def _block_messages(layer: Any, edges: Any, nodes: Any, element: int, a0: int, a1: int, mid: Any, scratch: Any) -> None:
+def _block_messages(
+    layer: Any, edges: Any, nodes: Any, element: int, a0: int, a1: int, mid: Any, scratch: Any
+) -> None:
     """Convolve and apply the linear layer for one block, into `nodes.message`."""
     n_rows = len(layer.conv.row_path)
     channels = nodes.up.shape[2]
@@ -137,7 +141,9 @@ def _scatter(source: Any, a0: int, atoms: int, ell: int, target: Any, add: bool)
 
 
 @kernel
-def _apply(source: Any, matrices: Any, n_l: int, a0: int, atoms: int, target: Any, add: bool, one: Any, two: Any) -> None:
+def _apply(
+    source: Any, matrices: Any, n_l: int, a0: int, atoms: int, target: Any, add: bool, one: Any, two: Any
+) -> None:
     """`target[:, l] = source[:, l] @ matrices[l]` (or `+=`) for the first `n_l` values of l."""
     for ell in range(n_l):
         x = _gather(source, a0, atoms, ell, one)
@@ -156,7 +162,9 @@ def _features_of(poly: Any, coefficients: Any, message: Any, a: int, x: Any, pai
 
 
 @kernel
-def forward_layer(layer: Any, edges: Any, nodes: Any, before: Any, blocks: Any, start: int, stop: int) -> None:
+def forward_layer(
+    layer: Any, edges: Any, nodes: Any, before: Any, blocks: Any, start: int, stop: int
+) -> None:
     """Features of a layer for blocks `start` … `stop` - 1.
 
     Args:
@@ -184,13 +192,27 @@ def forward_layer(layer: Any, edges: Any, nodes: Any, before: Any, blocks: Any, 
         atoms = blocks[block, 2] - a0
         _block_messages(layer, edges, nodes, element, a0, a0 + atoms, mid, one)
         for i in range(atoms):
-            _features_of(layer.poly, layer.coefficients[element], nodes.message, a0 + i, x, pair, contracted[i])
+            _features_of(
+                layer.poly, layer.coefficients[element], nodes.message, a0 + i, x, pair, contracted[i]
+            )
         for i in range(atoms):
             for lm in range(n_out):
                 for c in range(channels):
                     nodes.features[a0 + i, lm, c] = contracted[i, lm, c]
-        _apply(nodes.features, layer.product, layer.product.shape[0], a0, atoms, nodes.features, False, one, two)
-        _apply(before, layer.residual[element], layer.residual.shape[1], a0, atoms, nodes.features, True, one, two)
+        _apply(
+            nodes.features, layer.product, layer.product.shape[0], a0, atoms, nodes.features, False, one, two
+        )
+        _apply(
+            before,
+            layer.residual[element],
+            layer.residual.shape[1],
+            a0,
+            atoms,
+            nodes.features,
+            True,
+            one,
+            two,
+        )
 
 
 @kernel
@@ -211,20 +233,28 @@ def read_out(layer: Any, nodes: Any, scale: float, energies: Any, start: int, st
     """
     channels, hidden = layer.readout.shape
     gated = len(layer.readout_second) > 0
+    totals = np.empty(hidden)
     for a in range(start, stop):
         for j in range(hidden):
-            total = 0.0
-            for c in range(channels):
-                total += np.float64(nodes.features[a, 0, c]) * np.float64(layer.readout[c, j])
-            by_total = scale
+            totals[j] = 0.0
+        for c in range(channels):
+            x = np.float64(nodes.features[a, 0, c])
+            for j in range(hidden):
+                totals[j] += x * layer.readout[c, j]
+        for j in range(hidden):
+            total = totals[j]
+            totals[j] = scale
             if gated:
                 sigmoid = 1.0 / (1.0 + np.exp(-total))
-                factor = layer.gate_scale * np.float64(layer.readout_second[j])
-                by_total = scale * factor * sigmoid * (1.0 + total * (1.0 - sigmoid))
+                factor = layer.gate_scale * layer.readout_second[j]
+                totals[j] = scale * factor * sigmoid * (1.0 + total * (1.0 - sigmoid))
                 total *= sigmoid * factor
             energies[a] += scale * total
-            for c in range(channels):
-                nodes.g_features[a, 0, c] += by_total * layer.readout[c, j]
+        for c in range(channels):
+            by_feature = 0.0
+            for j in range(hidden):
+                by_feature += totals[j] * layer.readout[c, j]
+            nodes.g_features[a, 0, c] += by_feature
 
 
 @kernel
@@ -245,14 +275,40 @@ def reverse_nodes(layer: Any, nodes: Any, g_before: Any, blocks: Any, start: int
         element = blocks[block, 0]
         a0 = blocks[block, 1]
         atoms = blocks[block, 2] - a0
-        _apply(nodes.g_features, layer.residual_t[element], layer.residual.shape[1], a0, atoms, g_before, True, one, two)
-        _apply(nodes.g_features, layer.product_t, layer.product.shape[0], a0, atoms, nodes.g_features, False, one, two)
+        _apply(
+            nodes.g_features,
+            layer.residual_t[element],
+            layer.residual.shape[1],
+            a0,
+            atoms,
+            g_before,
+            True,
+            one,
+            two,
+        )
+        _apply(
+            nodes.g_features,
+            layer.product_t,
+            layer.product.shape[0],
+            a0,
+            atoms,
+            nodes.g_features,
+            False,
+            one,
+            two,
+        )
         for i in range(atoms):
             for lm in range(n_lm):
                 for c in range(channels):
                     x[lm, c] = nodes.message[a0 + i, lm, c]
             contract_reverse(
-                layer.poly, layer.coefficients[element], x, nodes.g_features[a0 + i], pair, g_pair, g_message[i]
+                layer.poly,
+                layer.coefficients[element],
+                x,
+                nodes.g_features[a0 + i],
+                pair,
+                g_pair,
+                g_message[i],
             )
         e = element if layer.linear.shape[0] > 1 else 0
         row = 0
@@ -328,7 +384,7 @@ def reverse_edges(
                 g_sender[lm, c] = 0.0
         for edge in range(edges.first[a], edges.first[a] + edges.count[a]):
             b = edges.neighbour[edge]
-            hermite(edges.fraction[edge], w, 1)
+            hermite(edges.fraction[edge], w)
             radial_value_and_slope(layer.table, edges.knot[edge], w, value, slope)
             edge_matrix(conv, edges.harmonics, edge, signs, entries)
             if nodes.up.shape[1] == 1:
@@ -349,7 +405,15 @@ def reverse_edges(
 
 @kernel
 def _add_force(
-    edges: Any, edge: int, a: int, b: int, by_distance: float, g_y: Any, max_ell: int, forces: Any, virial: Any
+    edges: Any,
+    edge: int,
+    a: int,
+    b: int,
+    by_distance: float,
+    g_y: Any,
+    max_ell: int,
+    forces: Any,
+    virial: Any,
 ) -> None:
     """Turn an edge's gradient by distance and harmonics into forces on its two atoms."""
     u0 = edges.unit[edge, 0]

@@ -81,18 +81,17 @@ def layer_arrays(
     layer = extracted.layers[index]
     n_l = 1 + max(path.l_out for path in layer.paths)
     linear = _linear(layer, elements)
-    residual = np.array([[layer.residual[e][ell] for ell in range(len(layer.residual[0]))] for e in elements]) if (
-        layer.residual
-    ) else np.zeros((len(elements), 0, 1, 1))
+    residual = (
+        np.array([[layer.residual[e][ell] for ell in range(len(layer.residual[0]))] for e in elements])
+        if (layer.residual)
+        else np.zeros((len(elements), 0, 1, 1))
+    )
     readout = layer.readout
     l_paths = np.array([sum(p.l_out == ell for p in layer.paths) for ell in range(n_l)], dtype=np.int64)
     channels = layer.up[0].shape[1]
     bounds = np.concatenate([[0], np.cumsum(l_paths * channels)])
     transposed = np.stack(
-        [
-            np.concatenate([m[bounds[i] : bounds[i + 1]].T.reshape(-1) for i in range(n_l)])
-            for m in linear
-        ]
+        [np.concatenate([m[bounds[i] : bounds[i + 1]].T.reshape(-1) for i in range(n_l)]) for m in linear]
     )
     poly, coefficients = _polynomial(layer.polynomial, elements)
     table = tabulate(extracted.module, index, n_intervals)
@@ -163,13 +162,13 @@ def _convolution(layer: Layer, dtype: Any) -> Convolution:
     return Convolution(*whole, np.array(coupling, dtype=dtype))
 
 
-def _polynomial(poly: SparsePolynomial, elements: NDArray[np.int64]) -> tuple[Polynomial, NDArray[np.float64]]:
+def _polynomial(
+    poly: SparsePolynomial, elements: NDArray[np.int64]
+) -> tuple[Polynomial, NDArray[np.float64]]:
     """Groups and terms, every term padded with ones to three factors."""
     factors = np.full((len(poly.factors), 3), poly.n_lm, dtype=np.int64)
     factors[:, : poly.degree] = poly.factors
-    starts = [0] + [
-        t for t in range(1, len(factors)) if tuple(factors[t, :2]) != tuple(factors[t - 1, :2])
-    ]
+    starts = [0] + [t for t in range(1, len(factors)) if tuple(factors[t, :2]) != tuple(factors[t - 1, :2])]
     return (
         Polynomial(
             group_a=factors[starts, 0].copy(),

@@ -76,7 +76,9 @@ def from_symmetric_contraction(contraction: nn.Module, n_lm: int) -> SparsePolyn
     for part, irrep in zip(parts, contraction.irreps_out, strict=True):  # type: ignore[arg-type]
         dim = irrep.ir.dim
         for order in range(1, part.correlation + 1):
-            weight = part.weights_max if order == part.correlation else part.weights[part.correlation - 1 - order]
+            weight = (
+                part.weights_max if order == part.correlation else part.weights[part.correlation - 1 - order]
+            )
             coupling = part.U_tensors(order).detach().double().cpu().numpy()
             # Scalars come without the axis of the output component.
             coupling = coupling.reshape((dim,) + (n_lm,) * order + (coupling.shape[-1],))
