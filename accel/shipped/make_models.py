@@ -2,7 +2,7 @@
 
 For each model it runs `mace_run_train` on `train.xyz` and `valid.xyz`, writes the result without pickle,
 checks that what was written gives the numbers of what was trained, and measures the stored model on
-`test.xyz` for its card. `h2co-small` takes a quarter of an hour on one core and `h2co-medium` an hour.
+`test.xyz` for its card. It takes about a quarter of an hour a model on one core.
 """
 
 from __future__ import annotations

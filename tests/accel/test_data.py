@@ -199,7 +199,7 @@ def test_a_long_cell_is_repeated_across_its_length() -> None:
     assert sized_system([rod], 16).cell.lengths().tolist() == [12, 12, 12]
 
 
-@settings(max_examples=30)
+@settings(max_examples=30, deadline=None)
 @given(st.integers(min_value=1, max_value=20000))
 def test_a_system_of_any_size_is_the_same_each_time(n_atoms: int) -> None:
     base = load_structures("shipped:liquid")
