@@ -28,7 +28,8 @@ TEXT = """\
 # {name}
 
 {summary} {n_interactions} interactions, spherical harmonics up to ℓ = {max_ell}, correlation {correlation},
-{n_parameters:,} weights in fp64. A model to try the program and to measure speed with, not to do chemistry with.
+{n_parameters:,} weights in fp64. A model to try the program and to measure speed with, not one to do
+chemistry with.
 
 ## Errors on held-out structures
 

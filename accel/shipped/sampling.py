@@ -25,7 +25,7 @@ AVOGADRO_A3_PER_CM3 = 0.602214
 
 
 def label(atoms: Atoms) -> Atoms:
-    """A copy of `atoms` with `REF_energy`, `REF_forces` and, where periodic, `REF_stress` (as ASE's Voigt)."""
+    """A copy of `atoms` with `REF_energy`, `REF_forces` and, where periodic, `REF_stress` (Voigt)."""
     labelled = Atoms(atoms.symbols, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     labelled.info = {key: value for key, value in atoms.info.items() if not key.startswith("REF_")}
     labelled.calc = TBLite(method=LABELS, verbosity=0)
