@@ -9,10 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
-from workbench.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, parse
+from workbench.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, parse
 from workbench.errors import WorkbenchError
 
 
@@ -39,17 +40,30 @@ async def _run(arguments: argparse.Namespace) -> int:
     from workbench.config import load_config
     from workbench.services import open_services
 
+    on_screen = not arguments.command or (arguments.command == "demo" and not arguments.headless)
+    if on_screen and not (sys.stdin.isatty() and sys.stdout.isatty()):
+        instead = "demo --headless" if arguments.command else "--help"
+        print(
+            f"mace-workbench: The screens need a terminal; see `mace-workbench {instead}`.", file=sys.stderr
+        )
+        return EXIT_USAGE
     config = load_config()
     _log_to(config.state_folder, verbose=arguments.verbose)
     async with open_services(config) as services:
-        if arguments.command and not (arguments.command == "demo" and not arguments.headless):
+        if not on_screen:
             from workbench import headless
 
             return await headless.run(services, arguments)
         from workbench.app import WorkbenchApp
 
         job = await services.start_demo() if arguments.command else None
-        await WorkbenchApp(services, open_job=job.id if job else None).run_async()
+        app = WorkbenchApp(services, open_job=job.id if job else None)
+        for number in (
+            signal.SIGTERM,
+            signal.SIGHUP,
+        ):  # else the terminal would be left as the screens need it
+            asyncio.get_running_loop().add_signal_handler(number, app.exit)
+        await app.run_async()
         return EXIT_OK
 
 

@@ -119,11 +119,8 @@ async def _compare(services: Services, arguments: argparse.Namespace) -> int:
     from workbench import comparison  # late: it brings pandas
 
     await services.refresh()
-    pairs = []
-    for name in arguments.jobs:
-        job = services.job(name)
-        pairs.append((job, await services.fetch_all(job.id)))
-    compared = comparison.compare(pairs)
+    jobs = {job.id: job for job in map(services.job, arguments.jobs)}  # one that is named twice counts once
+    compared = comparison.compare([(job, await services.fetch_all(job.id)) for job in jobs.values()])
     if arguments.json:
         _print_json(compared.values())
     else:

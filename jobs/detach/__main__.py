@@ -25,16 +25,17 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"usage: python -m jobs.detach {'|'.join(COMMANDS)} < REQUESTS\n")
         return 2
     command = COMMANDS[arguments[0]]
-    try:
-        os.chdir(Path.home())  # what relative paths are relative to, as over SSH
-        for line in sys.stdin.buffer:
-            sys.stdout.write(json.dumps(command(json.loads(line))) + "\n")
-    except Refused as error:
-        sys.stderr.write(f"{error}\n")
-        return 1
-    except OSError as error:
-        sys.stderr.write(f"{sentence(error)}\n")
-        return 1
+    os.chdir(Path.home())  # what relative paths are relative to, as over SSH
+    for line in sys.stdin.buffer:
+        request = json.loads(line)
+        try:
+            sys.stdout.write(json.dumps(command(request)) + "\n")
+        except Refused as error:
+            sys.stderr.write(f"{error}\n")
+            return 1
+        except OSError as error:
+            sys.stderr.write(f"{request['folder']}: {sentence(error)}.\n")
+            return 1
     return 0
 
 

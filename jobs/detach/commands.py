@@ -134,7 +134,10 @@ def _stage(folder: Path, state: Record) -> Record:
     """Where a job is whose supervisor lives."""
     if state["state"] == "PENDING":
         place = places(Path(state["queue"])).get(folder, 0)
-        return {"reason": f"waits for a slot, {place} before it"}
+        return {"reason": f"waits for a slot, {place} before it" if place >= state["slots"] else ""}
     if not Process(**state["child"]).is_alive:
-        return {"state": "COMPLETING", "reason": "its end is being written, once there is room on the disk"}
+        return {
+            "state": "COMPLETING",
+            "reason": "it has ended: that is written down once there is room on the disk",
+        }
     return {}

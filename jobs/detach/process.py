@@ -62,9 +62,10 @@ def _stat_fields(pid: int) -> list[str]:
 
 
 def this_boot() -> str:
-    """What changes with every start of this host."""
+    """What changes with every start of this host, and from one container on it to another."""
     if _HAS_PROC:
-        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
     return subprocess.run(
         ["sysctl", "-n", "kern.boottime"], capture_output=True, text=True, check=False
     ).stdout.strip()

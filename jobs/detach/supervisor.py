@@ -65,9 +65,11 @@ class Supervisor:
         """Wait, run, and write down the end."""
         try:
             end = self._wait_for_slot() or self._attempt()
+            # Before the next may begin.
+            end = {**named(self._state), "ended_at": time.time(), **end}
         finally:
             self._ticket.unlink(missing_ok=True)
-        self._write_end({**named(self._state), "ended_at": time.time(), **end})
+        self._write_end(end)
 
     def _on_terminate(self, *_: object) -> None:
         self._terminated = True

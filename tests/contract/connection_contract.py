@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
+import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import PurePosixPath
 
 import pytest
 
 from tests.waiting import until
-from workbench.errors import CommandFailed, ConnectionFailed, FileFailed
+from workbench.errors import CommandFailed, ConnectionFailed, FileFailed, LinkLost
 from workbench.ports import Connection
 
 AWKWARD = [
@@ -296,6 +298,18 @@ class ConnectionContract:
             await channel.write_eof()
             assert await channel.read(100) == b"BYE"
             assert await channel.read(100) == b""
+
+    async def test_a_channel_that_is_broken_off_ends_or_says_so(self, connection: Connection) -> None:
+        async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            link = writer.get_extra_info("socket")
+            link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            writer.close()
+
+        async with _listening(break_off) as port, connection.open_channel("127.0.0.1", port) as channel:
+            await channel.write(b"x")
+            with suppress(LinkLost):
+                assert await channel.read(100) == b""
 
     async def test_a_channel_to_where_nobody_listens_fails(self, connection: Connection) -> None:
         async def nobody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -12,7 +12,8 @@ import pytest
 from tests.contract.connection_contract import ConnectionContract
 from tests.waiting import until
 from workbench.errors import FileFailed
-from workbench.remote.local import LocalConnection, reason_of
+from workbench.remote.local import LocalConnection
+from workbench.remote.local_files import reason_of
 
 _IN_A_CHILD = """
 import asyncio, concurrent.futures.thread, os, resource, sys
@@ -49,6 +50,24 @@ class TestLocalConnection(ConnectionContract):
             await running
         for pid in pids.read_text().split():
             await until(lambda pid=pid: asyncio.to_thread(_is_gone, int(pid)))  # type: ignore[misc]
+
+    async def test_ended_commands_leave_no_file_open(self, connection: LocalConnection) -> None:
+        flood = ["sh", "-c", "cat /dev/zero >&2 & cat /dev/zero"]
+        await connection.run(["true"])
+        before = await asyncio.to_thread(_open_files)
+        for _ in range(3):
+            with pytest.raises(TimeoutError):
+                async with asyncio.timeout(0.1):
+                    await connection.run(flood, stdin=b"x" * 1_000_000)
+            async with connection.stream(["cat", "/dev/zero"]) as process:
+                await anext(process.stdout())
+            async with connection.stream(["true"]) as process:
+                await process.wait()
+
+        async def still_open() -> int:
+            return await asyncio.to_thread(_open_files)
+
+        assert await until(still_open, lambda count: count <= before) <= before
 
     async def test_what_a_command_leaves_in_the_background_goes_on(
         self, connection: LocalConnection, tmp_path: Path
@@ -99,6 +118,10 @@ class TestLocalConnection(ConnectionContract):
     )
     def test_a_reason_is_in_words(self, number: int, words: str) -> None:
         assert words in reason_of(OSError(number, os.strerror(number)))
+
+
+def _open_files() -> int:
+    return len(list(Path("/dev/fd").iterdir()))
 
 
 def _is_gone(pid: int) -> bool:

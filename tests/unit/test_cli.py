@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 
 from workbench import __version__
-from workbench.cli import parse
 
 _HEAVY = ("torch", "mace", "numpy", "pandas", "asyncssh", "paramiko", "plotext")
 _COMMANDS = ("demo", "submit", "jobs", "logs", "resubmit", "requeue", "cancel", "runs", "compare", "doctor")
@@ -116,8 +115,14 @@ def test_a_state_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     assert "Traceback" not in told.stderr
 
 
-def test_without_a_command_the_screens_are_meant() -> None:
-    assert parse([]).command is None or parse([]).command == ""
+@pytest.mark.parametrize(("arguments", "way_out"), [([], "--help"), (["demo"], "demo --headless")])
+def test_the_screens_are_refused_where_there_is_no_terminal(
+    tmp_path: Path, arguments: list[str], way_out: str
+) -> None:
+    told = program(tmp_path, *arguments)
+    assert (told.returncode, told.stdout) == (2, "")
+    assert f"see `mace-workbench {way_out}`" in told.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_output_that_nobody_reads_any_more_is_no_error_message(tmp_path: Path) -> None:

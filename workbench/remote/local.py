@@ -8,20 +8,17 @@ press in the terminal reaches them, and none outlives the wait for it.
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
-import secrets
-import shutil
 import signal
-import stat
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager, suppress
 from pathlib import Path
 from typing import IO, ParamSpec, TypeVar
 
-from workbench.errors import CommandFailed, ConnectionFailed, FileFailed
+from workbench.errors import CommandFailed, ConnectionFailed, FileFailed, LinkLost
 from workbench.ports import ByteStream, Completed, FileChunk, RemoteProcess
+from workbench.remote.local_files import put_tree, read_part, reason_of, write_whole
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -32,18 +29,6 @@ _NOT_STARTED = 126
 """What a shell answers for a command that is not there, and for one that cannot be started."""
 _DRAIN_S = 2.0
 """How long output is waited for that a process outside the ended group still holds open."""
-_REASONS = {
-    errno.ENOENT: "there is no such file or folder",
-    errno.EACCES: "permission denied; change the permissions or choose another folder",
-    errno.EPERM: "permission denied; change the permissions or choose another folder",
-    errno.EROFS: "the file system is read-only; choose another folder",
-    errno.ENOSPC: "no space left on the disk; make room there and try again",
-    errno.EDQUOT: "the disk quota is used up; make room there and try again",
-    errno.EFBIG: "the file would be larger than the limit for files (see `ulimit -f`)",
-    errno.EISDIR: "it is a folder, not a file",
-    errno.ENOTDIR: "a part of the path is a file, not a folder",
-    errno.ENAMETOOLONG: "the name is too long",
-}
 
 
 class LocalConnection:
@@ -101,18 +86,18 @@ class LocalConnection:
 
     async def read(self, path: str, offset: int = 0, most: int | None = None) -> FileChunk:
         """The file from `offset` on, at most `most` bytes of it."""
-        return await self._in_thread(path, _read, _absolute(path), offset, most)
+        return await self._in_thread(path, read_part, _absolute(path), offset, most)
 
     async def write(self, path: str, data: bytes, *, mode: int = 0o644) -> None:
         """Put a file in place whole."""
-        await self._in_thread(path, _write, _absolute(path), data, mode)
+        await self._in_thread(path, write_whole, _absolute(path), data, mode)
 
     async def put_tree(self, files: Mapping[str, bytes], folder: str) -> None:
         """Make a folder with these files in it, whole or not at all."""
         for name in files:
             if name.startswith("/") or ".." in name.split("/"):
                 raise ValueError(f"{name!r} does not lie inside the folder that is being made.")
-        await self._in_thread(folder, _put_tree, files, _absolute(folder))
+        await self._in_thread(folder, put_tree, files, _absolute(folder))
 
     def open_channel(self, host: str, port: int) -> AbstractAsyncContextManager[ByteStream]:
         """A TCP connection to `host:port`."""
@@ -126,7 +111,7 @@ class LocalConnection:
             reason = f"nothing answers at {host}:{port} ({error.strerror or error})"
             raise ConnectionFailed(self.host, reason) from error
         try:
-            yield _LocalChannel(reader, writer)
+            yield _LocalChannel(f"{host}:{port}", reader, writer)
         finally:
             writer.close()
             with suppress(OSError):
@@ -141,11 +126,6 @@ class LocalConnection:
             return await asyncio.to_thread(work, *args, **kwargs)
         except OSError as error:
             raise FileFailed(self.host, path, reason_of(error)) from error
-
-
-def reason_of(error: OSError) -> str:
-    """What went wrong with a file, and the way out."""
-    return _REASONS.get(error.errno or 0) or error.strerror or str(error)
 
 
 class _LocalProcess:
@@ -187,22 +167,33 @@ class _LocalProcess:
 class _LocalChannel:
     """A TCP connection."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, host: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._host = host
         self._reader = reader
         self._writer = writer
 
     async def read(self, most: int) -> bytes:
         """At least one byte and at most `most`; none at the end."""
-        return await self._reader.read(most)
+        with self._losing():
+            return await self._reader.read(most)
 
     async def write(self, data: bytes) -> None:
         """Send, waiting while the other side is slow."""
-        self._writer.write(data)
-        await self._writer.drain()
+        with self._losing():
+            self._writer.write(data)
+            await self._writer.drain()
 
     async def write_eof(self) -> None:
         """Say that nothing more will be sent."""
-        self._writer.write_eof()
+        with self._losing():
+            self._writer.write_eof()
+
+    @contextmanager
+    def _losing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise LinkLost(self._host, f"it broke the connection ({error.strerror or error})") from error
 
 
 class _NotStarted(Exception):
@@ -249,8 +240,9 @@ async def _end(process: asyncio.subprocess.Process) -> None:
             os.killpg(process.pid, signal.SIGKILL)
         with suppress(TimeoutError):
             async with asyncio.timeout(_DRAIN_S):
-                while await process.stdout.read(_PIECE):
-                    pass
+                for output in filter(None, (process.stdout, process.stderr)):
+                    while await output.read(_PIECE):
+                        pass
         await process.wait()
 
 
@@ -261,79 +253,3 @@ def _status(process: asyncio.subprocess.Process) -> int:
 
 def _absolute(path: str) -> Path:
     return Path.home() / path
-
-
-def _read(path: Path, offset: int, most: int | None) -> FileChunk:
-    # Not to wait for a writer, where the path is a named pipe.
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    with os.fdopen(fd, "rb", buffering=0) as file:
-        status = os.fstat(fd)
-        if stat.S_ISDIR(status.st_mode):
-            raise IsADirectoryError(errno.EISDIR, "is a folder")
-        if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a regular file")
-        wanted = max(0, status.st_size - offset)
-        wanted = wanted if most is None else min(wanted, most)
-        data = b""
-        if wanted:
-            file.seek(offset)
-            data = file.read(wanted)  # a regular file gives all of it at once, or its end
-        return FileChunk(offset, data, file.seek(0, os.SEEK_END))
-
-
-def _write(path: Path, data: bytes, mode: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{secrets.token_hex(8)}.part")
-    try:
-        _write_new(part, data, mode)
-        part.replace(path)
-    except BaseException:
-        part.unlink(missing_ok=True)
-        raise
-    _sync_folder(path.parent)
-
-
-def _write_new(path: Path, data: bytes, mode: int) -> None:
-    """A new file, on the disk when this returns."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
-    with os.fdopen(fd, "wb") as file:
-        file.write(data)
-        file.flush()
-        os.fchmod(fd, mode)  # whatever the umask
-        os.fsync(fd)
-
-
-def _put_tree(files: Mapping[str, bytes], folder: Path) -> None:
-    if folder.is_dir():
-        return
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name(f".{secrets.token_hex(8)}.part")
-    with _removed_afterwards(part):
-        part.mkdir()
-        for name, data in files.items():
-            path = part / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            _write_new(path, data, 0o644)
-        try:
-            part.rename(folder)
-        except OSError as error:
-            # Another has put the same folder there in the meantime.
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-    _sync_folder(folder.parent)
-
-
-@contextmanager
-def _removed_afterwards(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

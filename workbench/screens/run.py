@@ -14,8 +14,9 @@ from workbench.screens.job_screen import JobScreen
 from workbench.widgets.accuracy import ErrorPanel
 from workbench.widgets.log_tail import LogTail
 from workbench.widgets.panel_tabs import PanelTabs
+from workbench.widgets.provenance import ProvenanceLine
 from workbench.widgets.results import ResultsPanel
-from workbench.widgets.run_header import Notice, ProvenanceLine, ResourceLine, RunHeader
+from workbench.widgets.run_header import Notice, ResourceLine, RunHeader
 from workbench.widgets.timing import TimingPanel
 from workbench.widgets.words import state_tone
 
@@ -44,6 +45,8 @@ class RunScreen(JobScreen):
 
     def compose(self) -> ComposeResult:
         """Header above, panels in the middle, what the numbers were measured on below."""
+        # At once, so that the first frame does not flash in the other layout.
+        self.add_class("-wide" if self.app.size.width >= _WIDE else "-narrow")
         yield self._header
         yield self._notice
         yield self._tabs

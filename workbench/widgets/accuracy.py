@@ -36,7 +36,7 @@ class ErrorPanel(Chart):
             against = list(dict.fromkeys(row.against for row in rows))
             key = "  ".join(f"{_MARKERS.get(name, _OTHER_MARKER)} to {plain(name)}" for name in against)
             self.border_title = Text(f"force error, meV/Å rms  {key}")
-            self.refresh()
+            self.redraw()
 
     def draw(self, plot: Plot, width: int, height: int) -> str | None:
         """The rows from above, each with its number beside its mark."""
@@ -44,7 +44,7 @@ class ErrorPanel(Chart):
         errors = [row.force_rmse_mev_per_a for row in rows]
         positive = [error for error in errors if error]
         if not rows:
-            return "\n  No error has been measured yet."
+            return "No error has been measured yet."
         low, high = _limits(positive)
         left, right = math.log10(low), math.log10(high)
         names = []

@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import TypeAlias
 
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
+from textual import work
+from textual.strip import Strip
 from textual_plotext import PlotextPlot
 from textual_plotext.plot import Plot
 
 N_COLOURS = 7
+_REST = 5.0
+"""The next picture waits this many times as long as the last one took: most of the time is left to keys."""
 Rgb: TypeAlias = tuple[int, int, int]
 
 
 class Chart(PlotextPlot):
-    """Draws itself anew only when it is asked to: whoever gives it data calls `refresh`."""
+    """A picture that is built beside the event loop, so that no key waits for plotext.
+
+    Whoever gives it data calls `redraw`. While a picture is being built the last one stays; what is
+    asked for in the meantime is built once, afterwards.
+    """
 
     COMPONENT_CLASSES = {  # noqa: RUF012  # Textual's own declaration
         "chart--axis",
@@ -29,19 +42,68 @@ class Chart(PlotextPlot):
         ]
     )
 
+    def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._lines: list[Strip] = []
+        self._wanted = self._building = False
+
     def draw(self, plot: Plot, width: int, height: int) -> str | None:
         """Fill an empty plot of this size; or a sentence that says why there is nothing to draw."""
         raise NotImplementedError
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether the picture shows all that was given."""
+        return not (self._wanted or self._building)
 
     def colour(self, index: int) -> Rgb:
         """The colour of a series."""
         return self._rgb(f"chart--series-{index % N_COLOURS}")
 
-    def render(self) -> Text:
-        """The chart as text, or the sentence in its place."""
-        width, height = self.size
-        if width < 12 or height < 4:
-            return Text("")
+    def redraw(self) -> None:
+        """Have the picture built again."""
+        self._wanted = True
+        if not self._building and self.is_mounted:
+            self._building = True
+            self._build()
+
+    def on_mount(self) -> None:
+        """Begin, and begin again in other colours."""
+        self.app.theme_changed_signal.subscribe(self, lambda _theme: self.redraw())
+
+    def on_resize(self) -> None:
+        """Draw for the new size."""
+        self.redraw()
+
+    def render_line(self, y: int) -> Strip:
+        """One line of the newest picture."""
+        style, width = self.rich_style, self.size.width
+        if y >= len(self._lines):
+            return Strip.blank(width, style)
+        return self._lines[y].adjust_cell_length(width, style)
+
+    @work(group="chart")
+    async def _build(self) -> None:
+        try:
+            while self._wanted:
+                self._wanted, rest_s = False, 0.0
+                width, height = self.size
+                if width < 12 or height < 4:
+                    continue
+                plot, style = self._empty(width, height), self.rich_style
+                nothing = self.draw(plot, width, height)
+                if nothing is not None:
+                    self._lines = [Strip([Segment("  " + nothing, style)])]
+                else:
+                    began = time.monotonic()
+                    self._lines = await asyncio.to_thread(_built, plot, style, self.app.console)
+                    rest_s = _REST * (time.monotonic() - began)
+                self.refresh()
+                await asyncio.sleep(rest_s)
+        finally:
+            self._building = False
+
+    def _empty(self, width: int, height: int) -> Plot:
         plot = Plot()
         plot.theme("textual-default")
         plot.plotsize(width, height)
@@ -49,10 +111,7 @@ class Chart(PlotextPlot):
         plot.ticks_color(self._rgb("chart--axis"))
         plot.xaxes(True, False)
         plot.yaxes(True, False)
-        nothing = self.draw(plot, width, height)
-        if nothing is not None:
-            return Text(nothing, style="italic")
-        return Text.from_ansi(plot.build(), no_wrap=True, end="")
+        return plot
 
     def _rgb(self, component: str) -> Rgb:
         style = self.get_component_rich_style(component)
@@ -60,3 +119,9 @@ class Chart(PlotextPlot):
             return (128, 128, 128)
         colour = style.color.get_truecolor()
         return (colour.red, colour.green, colour.blue)
+
+
+def _built(plot: Plot, style: Style, console: Console) -> list[Strip]:
+    """The slow part; touches nothing but the plot."""
+    lines = Text.from_ansi(plot.build(), style=style).split("\n")
+    return [Strip(line.render(console)) for line in lines]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from statistics import median
 
 from workbench.model.series import Series
@@ -71,13 +71,17 @@ class Measured:
         above = min(below + 1, len(self.values) - 1)
         return self.values[below] + (position - below) * (self.values[above] - self.values[below])
 
-    def line(self, *, smooth: bool = False) -> tuple[list[float], list[float]]:
-        """The points to draw: of each stretch its lowest and its highest, or a running median of means."""
+    def line(self, most: int = MOST_STRETCHES, *, smooth: bool = False) -> tuple[list[float], list[float]]:
+        """The points to draw: of at most `most` stretches the lowest and the highest each.
+
+        Where it is to be smooth, a running median of the stretches' means.
+        """
+        stretches = _joined(self.stretches, most)
         if smooth:
-            xs = [(stretch.x_low + stretch.x_high) / 2 for stretch in self.stretches]
-            return xs, _running_median([stretch.total / stretch.count for stretch in self.stretches])
+            xs = [(stretch.x_low + stretch.x_high) / 2 for stretch in stretches]
+            return xs, _running_median([stretch.total / stretch.count for stretch in stretches])
         xs, ys = [], []
-        for stretch in self.stretches:
+        for stretch in stretches:
             points = [(stretch.x_low, stretch.low), (stretch.x_high, stretch.high)]
             for x, y in sorted(points) if stretch.count > 1 else points[:1]:
                 xs.append(x)
@@ -90,6 +94,20 @@ class Measured:
             left.join(right)
         del self.stretches[1::2]
         self._span *= 2
+
+
+def _joined(stretches: list[_Stretch], most: int) -> list[_Stretch]:
+    """Neighbours joined until there are at most `most`."""
+    step = -(-len(stretches) // max(1, most))
+    if step <= 1:
+        return stretches
+    joined = []
+    for start in range(0, len(stretches), step):
+        whole = replace(stretches[start])
+        for other in stretches[start + 1 : start + step]:
+            whole.join(other)
+        joined.append(whole)
+    return joined
 
 
 def _running_median(ys: list[float]) -> list[float]:

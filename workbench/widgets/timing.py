@@ -52,8 +52,8 @@ class TimingChart(Chart):
     def draw(self, plot: Plot, width: int, height: int) -> str | None:
         """Each plan's line in its colour, with its letter at its end."""
         if not self.lines:
-            return "\n  No evaluation has been timed yet."
-        drawn = {plan: line.line(smooth=self.smooth) for plan, line in self.lines.items()}
+            return "No evaluation has been timed yet."
+        drawn = {plan: line.line(width, smooth=self.smooth) for plan, line in self.lines.items()}
         low, high = self._limits([y for _, ys in drawn.values() for y in ys])
         last_x = max(xs[-1] for xs, _ in drawn.values())
         scaled = math.log10 if self.logarithmic else float
@@ -110,6 +110,8 @@ class TimingPanel(Vertical):
         self._run: Run | None = None
         self._chart = TimingChart()
         self._legend = Static(markup=False)
+        self._legend_lines = 0
+        self._title = ""
 
     def compose(self) -> ComposeResult:
         """Chart above, numbers below."""
@@ -171,13 +173,18 @@ class TimingPanel(Vertical):
         chart, plans = self._chart, plans_of(run)
         chart.lines, chart.plans = self._lines(), plans
         chart.smooth, chart.logarithmic = self.smooth, self.logarithmic
-        chart.refresh()
-        self._legend.update(_legend(chart, plans))
+        chart.redraw()
+        # A new layout of the whole screen only where the legend has gained a line.
+        self._legend.update(_legend(chart, plans), layout=len(chart.lines) != self._legend_lines)
+        self._legend_lines = len(chart.lines)
         axis = "log" if chart.logarithmic else "linear"
         lines = "smooth lines" if chart.smooth else "every point"
         cases = cases_of(run)
         where = f"{plain(self.case)} ({cases.index(self.case) + 1}/{len(cases)})" if cases else "-"
-        self.border_title = Text(f"ms, by evaluation · {where} · {axis} axis, {lines}")
+        title = f"ms, by evaluation · {where} · {axis} axis, {lines}"
+        if title != self._title:
+            self._title = title
+            self.border_title = Text(title)
 
     def _lines(self) -> dict[str, Measured]:
         return {plan: measured for (plan, case), measured in self._measured.items() if case == self.case}

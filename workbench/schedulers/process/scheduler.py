@@ -88,6 +88,7 @@ class ProcessScheduler:
         code = await self._code_folder()
         done = await self._connection.run(argv, stdin=lines.encode(), cwd=code, check=False)
         if done.exit_status != 0:
+            self._code = None  # it may be the code that is gone: the next time it is put back
             said = done.stderr.decode(errors="replace").strip().splitlines()
             sentence = said[-1] if said else f"the command ended with {done.exit_status}"
             if done.exit_status in _NO_COMMAND:
