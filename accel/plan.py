@@ -212,9 +212,11 @@ def _build_mace(model: nn.Module, plan: Plan, device: str) -> Evaluator:
 def _build_compile(model: nn.Module, plan: Plan, device: str) -> Evaluator:
     from accel.vendors.torch_compile import compiled_evaluator
 
-    _check_options(plan, {"many_threads": bool})
-    many_threads = plan.options.get("many_threads", False)
-    return compiled_evaluator(model, dtype=plan.dtype, device=device, many_threads=bool(many_threads))
+    _check_options(plan, {"backend": str, "many_threads": bool})
+    backend, many_threads = plan.options.get("backend", "inductor"), plan.options.get("many_threads", False)
+    return compiled_evaluator(
+        model, dtype=plan.dtype, device=device, backend=str(backend), many_threads=bool(many_threads)
+    )
 
 
 def _check_options(plan: Plan, known: Mapping[str, type]) -> None:

@@ -9,9 +9,9 @@ import torch
 from ase import Atoms
 from torch import nn
 
-from accel.bench import LABELLED, LEAST_WARM_UPS, MOST_WARM_UPS, Bench, make_systems, run_benchmark, settled
+from accel.bench import LABELLED, LEAST_WARM_UPS, MOST_WARM_UPS, Bench, run_benchmark, settled
 from accel.data import load_structures
-from accel.errors import PlanError, StructureError
+from accel.errors import ParityError, PlanError, StructureError
 from accel.measurement import (
     Advanced,
     BenchmarkResult,
@@ -19,12 +19,12 @@ from accel.measurement import (
     Measurement,
     Noted,
     Quartiles,
-    System,
     Timed,
 )
 from accel.plan import REFERENCE, Plan, named_plan
 from accel.prediction import Evaluator, Prediction
 from accel.reference import load_model
+from accel.systems import System, make_systems
 
 SPRING = 3.0
 WRONG = replace(named_plan("reference"), name="wrong")
@@ -102,16 +102,37 @@ def test_a_plan_that_is_right_only_at_first_does_not_pass() -> None:
     assert found.times_ms == ()
 
 
+def test_a_reference_that_contradicts_itself_ends_the_benchmark() -> None:
+    bench = Bench([(REFERENCE, Spring(lambda call: 0.001 * call))], repeats=1)
+    with pytest.raises(ParityError, match="does not agree with itself"):
+        bench.run([system()])
+
+
+def test_a_system_too_large_for_the_gpu_fails_that_plan_only() -> None:
+    class Greedy:
+        def evaluate(self, atoms: Atoms, *, stress: bool = False) -> Prediction:
+            raise torch.cuda.OutOfMemoryError(
+                "CUDA out of memory."
+            )  # no GPU here: torch's own error stands in
+
+    result, _ = measure((WRONG, Greedy()))
+    assert "H3 does not fit into the memory of cpu: take a smaller system" in by_plan(result)["wrong"].failure
+    assert len(by_plan(result)["reference"].times_ms) == 5
+
+
 def test_nan_does_not_pass() -> None:
     result, _ = measure((WRONG, Spring(lambda call: float("nan"))))
     assert "nan" in by_plan(result)["wrong"].failure
 
 
 def test_a_plan_that_fails_on_the_labelled_structures_is_not_timed_anywhere() -> None:
-    result, told = measure((WRONG, Spring(lambda call: 0.001)), labelled=(Atoms("H", [(1.0, 0, 0)]),))
+    spoilt = Spring(lambda call: 0.001 if call == 2 else 0.0)  # after the gate on the system
+    result, told = measure((WRONG, spoilt), labelled=(Atoms("H", [(1.0, 0, 0)]),))
     assert "force error" in by_plan(result)["wrong"].failure
-    assert by_plan(result)["wrong"].first_ms is None
-    assert not [one for one in told if isinstance(one, Timed) and one.plan == "wrong"]
+    assert by_plan(result)["wrong"].times_ms == ()
+    assert not [
+        one for one in told if isinstance(one, Timed) and one.plan == "wrong" and one.phase != "first"
+    ]
     assert [(one.plan, bool(one.exceeded)) for one in result.errors] == [
         ("reference", False),
         ("wrong", True),

@@ -105,7 +105,7 @@ def test_an_unknown_technique_is_named(model: nn.Module) -> None:
 def test_options_that_a_technique_does_not_have_are_refused(model: nn.Module) -> None:
     with pytest.raises(PlanError, match="has no option speed; it has none"):
         build_evaluator(model, Plan("mine", options={"speed": 11}))
-    with pytest.raises(PlanError, match="has no option speed; there are: many_threads"):
+    with pytest.raises(PlanError, match="has no option speed; there are: backend, many_threads"):
         build_evaluator(model, Plan("mine", "compile", options={"speed": 11}))
     with pytest.raises(PlanError, match="many_threads should be of type bool, not 2"):
         build_evaluator(model, Plan("mine", "compile", options={"many_threads": 2}))

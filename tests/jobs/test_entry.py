@@ -64,7 +64,7 @@ def test_a_run_that_is_done_says_so_and_leaves_its_results(spec_path: Path) -> N
 
 
 def test_threads_are_set_before_the_work_loads_anything(spec_path: Path) -> None:
-    seen = {}
+    seen: dict[str, str] = {}
 
     def work(spec: RunSpec, emit: Callable[[Body], object]) -> Outcome:
         seen.update(os.environ)
