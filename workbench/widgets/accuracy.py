@@ -42,7 +42,7 @@ class ErrorPanel(Chart):
         """The rows from above, each with its number beside its mark."""
         rows = self._rows[: max(1, height - 2)]
         errors = [row.force_rmse_mev_per_a for row in rows]
-        positive = [error for error in errors if error]
+        positive = [error for error in errors if error and error > 0]
         if not rows:
             return "No error has been measured yet."
         low, high = _limits(positive)
@@ -55,8 +55,8 @@ class ErrorPanel(Chart):
             names.append(short(name, _NAME_WIDTH))
             marker = _MARKERS.get(row.against, _OTHER_MARKER)
             colour = self.colour(self._plans.index(row.plan))
-            x = math.log10(error) if error else left
-            if error:
+            x = math.log10(error) if error and error > 0 else left
+            if x > left:
                 plot.plot([left, x], [y, y], marker="┈", color=colour)
             said = "not known" if error is None else f"{number(error)}{'' if row.passed else ' ✗ too large'}"
             plot.text(f"{marker} {said}", x, y, alignment="left", color=colour)
