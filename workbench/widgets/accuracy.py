@@ -89,6 +89,6 @@ def _limits(errors: Sequence[float]) -> tuple[float, float]:
     """Whole powers of ten around the errors."""
     if not errors:
         return 0.1, 10.0
-    low = 10.0 ** math.floor(math.log10(min(errors)))
-    high = 10.0 ** math.ceil(math.log10(max(errors)))
+    low = 10.0 ** max(-300, math.floor(math.log10(min(errors))))
+    high = 10.0 ** min(300, math.ceil(math.log10(max(errors))))
     return (low, high) if high > low else (low, low * 10)
