@@ -56,7 +56,10 @@ class TimingChart(Chart):
         drawn = {plan: line.line(width, smooth=self.smooth) for plan, line in self.lines.items()}
         low, high = self._limits([y for _, ys in drawn.values() for y in ys])
         last_x = max(xs[-1] for xs, _ in drawn.values())
-        scaled = math.log10 if self.logarithmic else float
+
+        def scaled(value: float) -> float:
+            return math.log10(max(value, low)) if self.logarithmic else value
+
         bottom, top = scaled(low), scaled(high)
         room = max(2, height - 3)
         ends = spread_out(
