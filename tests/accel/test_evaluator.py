@@ -1,3 +1,4 @@
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from ase.build import molecule
 from accel.data import load_structures
 from accel.errors import PlanError, StructureError
 from accel.evaluator import CompiledEvaluator
+from accel.evaluator.compilation import cache_folder
 from accel.reference import ReferenceEvaluator, load_model
 from tests.accel.random_models import PLAIN, RESIDUAL, liquid, random_model, structures
 
@@ -42,10 +44,11 @@ def assert_same(model: Any, atoms: Atoms, evaluator: CompiledEvaluator) -> None:
 
     assert ours.energy_ev == pytest.approx(truth.energy_ev, rel=1e-12)
     np.testing.assert_allclose(ours.forces, truth.forces, rtol=0, atol=1e-9)
+    assert ours.node_energies is not None
+    assert truth.node_energies is not None
     np.testing.assert_allclose(ours.node_energies, truth.node_energies, rtol=1e-12)
-    if truth.stress is None:
-        assert ours.stress is None
-    else:
+    assert (ours.stress is None) == (truth.stress is None)
+    if ours.stress is not None and truth.stress is not None:
         np.testing.assert_allclose(ours.stress, truth.stress, rtol=0, atol=1e-11)
 
 
@@ -99,6 +102,8 @@ def test_two_threads_give_the_answer_of_one() -> None:
     two = CompiledEvaluator(model, threads=2).evaluate(atoms, stress=True)
 
     np.testing.assert_allclose(two.forces, one.forces, rtol=0, atol=1e-13)
+    assert one.stress is not None
+    assert two.stress is not None
     np.testing.assert_allclose(two.stress, one.stress, rtol=0, atol=1e-13)
     assert two.energy_ev == pytest.approx(one.energy_ev, rel=1e-14)
 
@@ -189,14 +194,12 @@ def test_bad_settings_are_refused() -> None:
 
 
 def test_compiled_code_goes_where_it_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from accel.evaluator import compilation
-
     blocked = tmp_path / "a file, not a folder"
     blocked.write_text("")
     monkeypatch.setenv("XDG_CACHE_HOME", str(blocked))
-    monkeypatch.setattr(compilation.tempfile, "gettempdir", lambda: str(tmp_path))
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
-    folder = compilation.cache_folder()
+    folder = cache_folder()
 
     assert folder.is_relative_to(tmp_path)
     (folder / "kernel").write_text("compiled")
