@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
-from numba.core import config
+from numba.core import config as numba_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,6 +27,7 @@ def kernel(function: _Function) -> _Function:
     numba looks only at the file of the function itself when it decides whether code on disk is
     fresh; kernels call each other across files, so the folder is named after all of them.
     """
+    config: Any = numba_config  # its attributes are set when numba reads the environment
     kept = config.CACHE_DIR
     config.CACHE_DIR = kept or str(cache_folder())
     try:

@@ -26,7 +26,6 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "never residual": {"interaction_cls": PLAIN},
     "correlation 1": {"correlation": 1},
     "correlation 2": {"correlation": 2, "hidden_irreps": "6x0e+6x1o"},
-    "no harmonics": {"max_ell": 0},
     "gaussian radial basis": {"radial_type": "gaussian", "num_bessel": 12},
     "cutoff on the weights": {"apply_cutoff": False},
     "last readout only": {"use_last_readout_only": True},
@@ -141,7 +140,7 @@ def test_preparing_leaves_the_model_as_it_was() -> None:
         ({"interaction_cls": "RealAgnosticDensityResidualInteractionBlock"}, "DensityResidual"),
         ({"interaction_cls": "RealAgnosticResidualNonLinearInteractionBlock"}, "NonLinear"),
         ({"correlation": 4, "max_ell": 1}, "correlation"),
-        ({"max_ell": 4}, "max_ell"),
+        ({"max_ell": 4, "correlation": 1}, "max_ell"),
         ({"gate": "tanh"}, "gate tanh"),
         ({"use_agnostic_product": True}, "element-agnostic"),
         (

@@ -16,7 +16,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import ase
 import numba
@@ -123,7 +123,7 @@ def make_atoms(name: str, seed: int = 0) -> Atoms:
 class Wrapped(Calculator):
     """An evaluator as ASE sees it."""
 
-    implemented_properties: ClassVar[list[str]] = ["energy", "forces"]
+    implemented_properties: list[str] = ["energy", "forces"]  # noqa: RUF012  (as ASE declares it)
 
     def __init__(self, evaluator: Evaluator) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
