@@ -59,6 +59,8 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
             buffer = stacked.to(like.device, dtype)
             module.register_buffer(f"edge_coupling_{i_in}", buffer, persistent=False)
 
+    edge_paths: list[tuple[int, list[int], list[int]]]
+
     def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         """The product.
 
@@ -78,7 +80,7 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
             coupling = getattr(self, f"edge_coupling_{i_in}").to(y.dtype)
             matrix = torch.einsum("ey,yij->eij", y, coupling)
             features = x[:, slices[i_in]].reshape(n_edges, channels, -1)
-            products = torch.bmm(features, matrix).split(widths, dim=2)
+            products = torch.split(torch.bmm(features, matrix), widths, dim=2)
             for path, product in zip(paths, products, strict=True):
                 outputs[path] = (radial[:, path, :, None] * product).reshape(n_edges, -1)
         return torch.cat([out for out in outputs if out is not None], dim=1)
