@@ -12,8 +12,9 @@ The protocol, which every number of it can be read by:
    plan computes those same positions, in an order that rotates from round to round. So drift of the
    machine's speed falls on all alike, and ratios are taken pair by pair within a round.
 5. *What is timed* is all that it takes to get from positions to fp64 numbers on the host: neighbour list,
-   graph, transfer, energy, forces and where asked for stress. What mace-torch's neighbour list and graph
-   take of that is measured apart (`accel.systems`).
+   graph, transfer, energy, forces and where asked for stress. A plan that keeps its neighbour list while
+   atoms move less than a skin gains by that here, as it does in MD. What mace-torch's neighbour list and
+   graph take of that is measured apart (`accel.systems`).
 
 Everything here is values in, values out; whoever wants to watch passes `report`.
 """

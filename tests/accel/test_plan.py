@@ -4,10 +4,12 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from torch import nn
 
-from accel.accuracy import ErrorStats
+from accel.accuracy import ErrorStats, compare
+from accel.data import load_structures, sized_system
 from accel.errors import PlanError
 from accel.plan import (
     PLANS,
@@ -19,7 +21,7 @@ from accel.plan import (
     find_plan,
     named_plan,
 )
-from accel.reference import load_model
+from accel.reference import ReferenceEvaluator, load_model
 
 
 @pytest.fixture(scope="module")
@@ -111,10 +113,26 @@ def test_options_that_a_technique_does_not_have_are_refused(model: nn.Module) ->
         build_evaluator(model, Plan("mine", "compile", options={"many_threads": 2}))
 
 
+def test_compiled_kernels_are_refused_where_they_cannot_run(model: nn.Module) -> None:
+    with pytest.raises(PlanError, match="Plan fast runs on the CPU only, not on cuda: use plan swap there"):
+        build_evaluator(model, named_plan("fast"), "cuda")
+
+
+def test_swapped_operations_give_the_answer_of_mace_torch(model: nn.Module) -> None:
+    atoms = sized_system(load_structures("shipped:liquid"), 6)
+    right = ReferenceEvaluator(model).evaluate(atoms)
+    for plan in (named_plan("swap"), named_plan("swap-fp32")):
+        found = build_evaluator(model, plan).evaluate(atoms)
+        assert plan.tolerance.exceeded_by(compare(found, right)) == ""
+        assert np.any(found.forces != right.forces)
+
+
 def test_a_plan_in_another_precision_leaves_the_model_as_it_is(model: nn.Module) -> None:
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    build_evaluator(model, named_plan("reference-fp32"))
+    kinds = [type(module) for module in model.modules()]
+    build_evaluator(model, named_plan("swap-fp32"))
     after = model.state_dict()
+    assert [type(module) for module in model.modules()] == kinds
     assert all(
         after[name].dtype == value.dtype and after[name].equal(value) for name, value in before.items()
     )

@@ -45,7 +45,7 @@ def model() -> nn.Module:
     return build_model(TINY, torch.float64).requires_grad_(False).eval()
 
 
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile warns of torch itself
 def test_a_captured_model_gives_the_same_energy_forces_and_stress(model: nn.Module) -> None:
     # All of torch.compile but the C++ compiler's minutes, which each benchmark's gate stands in for.
     plan = Plan("capture", "compile", options={"backend": "aot_eager"})
