@@ -24,13 +24,13 @@ DOCS = Path(__file__).parent
 SIZE = (132, 40)
 NARROW = (80, 24)
 _POLL_S = 0.2
-_HALF = 0.5
+_FAR = 0.75
 """How far the run is when it is shown while it goes."""
 _TIME_LIMIT_S = 1800
 
 
 async def main() -> None:
-    """The jobs, the run half-way and finished, and what starts a run."""
+    """The jobs, the run on its way and finished, and what starts a run."""
     with tempfile.TemporaryDirectory() as home:
         places = {
             f"XDG_{kind}_HOME": str(Path(home, kind.lower())) for kind in ("CONFIG", "STATE", "DATA", "CACHE")
@@ -50,7 +50,7 @@ async def _pictures(services: Services, job: Job) -> None:
         await _until(hand, lambda: _done(services, job) > 0.1)
         await _take(hand, "jobs")
         await hand.press("enter")
-        await _until(hand, lambda: _done(services, job) >= _HALF)
+        await _until(hand, lambda: _done(services, job) >= _FAR)
         await _take(hand, "run")
         await _until(hand, lambda: services.job(job.id).state.is_over)
         await _until(hand, lambda: services.run(job.id).finish is not None)
