@@ -228,3 +228,12 @@ async def test_any_size_of_terminal_is_endured(size: tuple[int, int]) -> None:
         assert len(drawn(hand).splitlines()) == size[1]
         await press(hand, "escape", "n", "escape", "question_mark")
         assert len(drawn(hand).splitlines()) == size[1]
+
+
+async def test_a_run_that_is_known_already_is_drawn_at_once() -> None:
+    workbench = RecordedWorkbench()
+    workbench.add(job("q8r4zz", JobState.COMPLETED, name="demo"), finished(benchmark(80)))
+    await workbench.fetch("q8r4zz")
+    async with opened(workbench, "q8r4zz") as hand:
+        assert "✓ completed  demo" in drawn(hand)
+        assert "speed-up" in drawn(hand)
