@@ -164,45 +164,6 @@ def reverse_message(
 
 
 @kernel
-def add_element_message(radial: Any, y: Any, edge: int, start: int, out: Any) -> None:
-    """Add basis functions times harmonics to the columns of the sender's element.
-
-    Args:
-        radial: [1, n_basis].
-        y: [n_candidates, n_lm].
-        edge: Whose harmonics.
-        start: First column of the sender's element.
-        out: [n_lm, n_elements · n_basis], added to.
-    """
-    for lm in range(out.shape[0]):
-        e0 = y[edge, lm]
-        for k in range(radial.shape[1]):
-            out[lm, start + k] += e0 * radial[0, k]
-
-
-@kernel
-def reverse_element_message(
-    value: Any, slope: Any, y: Any, edge: int, start: int, g_out: Any, a: int, scratch: Any, g_y: Any
-) -> float:
-    """Reverse `add_element_message` for the receiver `a`: gradient by distance, and by harmonics in `g_y`."""
-    n_basis = value.shape[1]
-    by_distance = scratch.dtype.type(0)
-    for k in range(n_basis):
-        scratch[k] = 0
-    for lm in range(g_out.shape[1]):
-        e0 = y[edge, lm]
-        by_harmonic = scratch.dtype.type(0)
-        for k in range(n_basis):
-            g = g_out[a, lm, start + k]
-            scratch[k] += e0 * g
-            by_harmonic += value[0, k] * g
-        g_y[lm] = by_harmonic
-    for k in range(n_basis):
-        by_distance += slope[0, k] * scratch[k]
-    return by_distance
-
-
-@kernel
 def add_scalar_message(conv: Any, radial: Any, entries: Any, sender: Any, b: int, out: Any) -> None:
     """`add_message` where senders have scalars only, so that a path needs one product for all m."""
     n_channels = out.shape[1]

@@ -18,18 +18,16 @@ def multiply_adds(layers: tuple[LayerArrays, ...], n_atoms: int, n_edges: int) -
     per_edge = per_atom = 0
     for layer in layers:
         n_weights = layer.table.shape[1]
+        channels = layer.up.shape[2]
         width = layer.linear.shape[2]
         entries = len(layer.conv.entry_in)
-        message_channels = layer.linear.shape[1] // int(layer.l_paths.sum())
-        channels = n_weights if layer.by_element else layer.up.shape[2]
         per_edge += (6 + 12) * n_weights + (1 + 3) * entries * channels
         per_atom += 2 * sum(
-            (2 * ell + 1) * int(paths) * message_channels * width for ell, paths in enumerate(layer.l_paths)
+            (2 * ell + 1) * int(paths) * channels * width for ell, paths in enumerate(layer.l_paths)
         )
         per_atom += (2 + 4) * len(layer.poly.term_d) * width
         per_atom += 2 * sum((2 * ell + 1) * width * width for ell in range(layer.product.shape[0]))
-        if not layer.by_element:
-            per_atom += 2 * sum((2 * ell + 1) * width * channels for ell in range(layer.up.shape[0]))
+        per_atom += 2 * sum((2 * ell + 1) * width * channels for ell in range(layer.up.shape[0]))
         per_atom += 2 * sum((2 * ell + 1) * width * width for ell in range(layer.residual.shape[1]))
         per_atom += 2 * layer.readout.size
     return n_edges * per_edge + n_atoms * per_atom

@@ -26,8 +26,6 @@ if TYPE_CHECKING:
     from ase import Atoms
     from numpy.typing import NDArray
 
-_BASIS_TOLERANCE = {"float64": 1e-14, "float32": 1e-7}
-"""Singular values of the first layer's radial functions left out, as a fraction of the largest."""
 _RADIAL_TOLERANCE = {"float64": 1e-10, "float32": 3e-6}
 """Largest error of a tabulated derivative, as a fraction of the largest radial weight's slope."""
 
@@ -151,7 +149,7 @@ class CompiledEvaluator:
             element=element,
             blocks=_blocks(element),
             layers=layers,
-            nodes=_nodes(layers, element, extracted.n_channels, dtype),
+            nodes=_nodes(layers, len(numbers), extracted.n_channels, dtype),
             embedding=np.ascontiguousarray(extracted.embedding[indices][:, None], dtype=dtype),
             atomic_energies_ev=extracted.atomic_energies_ev[indices] + extracted.shift,
         )
@@ -167,7 +165,6 @@ class CompiledEvaluator:
                     np.array(present, dtype=np.int64),
                     np.dtype(self.dtype),
                     self._intervals,
-                    _BASIS_TOLERANCE[self.dtype],
                 )
                 for i in range(len(self._extracted.layers))
             )
@@ -233,8 +230,7 @@ class CompiledEvaluator:
                     layer, nodes, self._extracted.scale, energies, blocks[start, 1], blocks[stop - 1, 2]
                 )
 
-            if not layer.by_element:
-                self._over(up, len(blocks))
+            self._over(up, len(blocks))
             self._over(features, len(blocks))
             before = nodes.features
 
@@ -268,14 +264,8 @@ class CompiledEvaluator:
                 )  # fmt: skip
                 passes.receive_up(layer, g_up, g_before, blocks, start, stop)
 
-            def to_first_edges(start: int, stop: int, thread: int, layer: Any = layer, nodes: Any = nodes) -> None:
-                passes.reverse_first_edges(
-                    layer, edges, nodes, inverse_h, self._extracted.max_ell,
-                    blocks[start, 1], blocks[stop - 1, 2], forces[thread], virials[thread],
-                )  # fmt: skip
-
             self._over(to_messages, len(blocks))
-            self._over(to_first_edges if layer.by_element else to_edges, len(blocks))
+            self._over(to_edges, len(blocks))
 
     def _over(self, work: Callable[[int, int, int], Any], n: int) -> list[Any]:
         """Call `work(start, stop, thread)` on shares of `n` pieces of work, one to a thread."""
@@ -298,14 +288,13 @@ def _blocks(element: NDArray[np.int64]) -> NDArray[np.int64]:
 
 
 def _nodes(
-    layers: tuple[LayerArrays, ...], element: NDArray[np.int64], n_channels: int, dtype: Any
+    layers: tuple[LayerArrays, ...], n_atoms: int, n_channels: int, dtype: Any
 ) -> tuple[passes.Nodes, ...]:
     """Work space of every layer."""
-    n_atoms = len(element)
     nodes = []
     for layer in layers:
         n_out = int(layer.poly.term_out.max()) + 1
-        edge_channels = layer.linear.shape[1] // int(layer.l_paths.sum())
+        edge_channels = layer.up.shape[2]
         shapes = (
             (n_atoms, layer.up.shape[0] ** 2, edge_channels),
             (n_atoms, len(layer.l_paths) ** 2, n_channels),
@@ -313,5 +302,5 @@ def _nodes(
             (n_atoms, n_out, n_channels),
             (n_atoms, len(layer.conv.row_path), edge_channels),
         )
-        nodes.append(passes.Nodes(element, *(np.zeros(shape, dtype=dtype) for shape in shapes)))
+        nodes.append(passes.Nodes(*(np.zeros(shape, dtype=dtype) for shape in shapes)))
     return tuple(nodes)

@@ -14,14 +14,12 @@ import numpy as np
 from accel.evaluator.compilation import kernel
 from accel.evaluator.contraction import contract, contract_reverse
 from accel.evaluator.convolution import (
-    add_element_message,
     add_message,
     add_scalar_message,
     edge_matrix,
     hermite,
     radial_value,
     radial_value_and_slope,
-    reverse_element_message,
     reverse_message,
     reverse_scalar_message,
 )
@@ -35,8 +33,6 @@ BLOCK = 16
 class Nodes(NamedTuple):
     """What one layer leaves at every atom. Gradients overwrite nothing that is read later."""
 
-    element: Any
-    """[n_atoms], int64: index among the elements present."""
     up: Any
     """[n_atoms, n_lm_in, n_edge_channels], what the layer's senders carry."""
     message: Any
@@ -58,16 +54,8 @@ def _by_l(flat: Any, atoms: int, ell: int, before: int, width: int, channels: in
 
 
 @kernel
-def _radial_weights(layer: Any, channels: int, dtype: Any) -> Any:
-    """Room for the radial weights of an edge: [n_paths, n_channels], or [1, n_basis]."""
-    if layer.by_element:
-        return np.empty((1, layer.table.shape[1]), dtype=dtype)
-    return np.empty((layer.table.shape[1] // channels, channels), dtype=dtype)
-
-
-@kernel
 def _sum_messages(
-    layer: Any, edges: Any, nodes: Any, a: int, signs: Any, w: Any, entries: Any, radial: Any, out: Any
+    layer: Any, edges: Any, up: Any, a: int, signs: Any, w: Any, entries: Any, radial: Any, out: Any
 ) -> None:
     """Sum the messages that atom `a` receives into `out` [n_rows, n_edge_channels]."""
     for row in range(out.shape[0]):
@@ -76,15 +64,11 @@ def _sum_messages(
     for edge in range(edges.first[a], edges.first[a] + edges.count[a]):
         hermite(edges.fraction[edge], w)
         radial_value(layer.table, edges.knot[edge], w, radial)
-        b = edges.neighbour[edge]
-        if layer.by_element:
-            add_element_message(radial, edges.harmonics, edge, nodes.element[b] * radial.shape[1], out)
-            continue
         edge_matrix(layer.conv, edges.harmonics, edge, signs, entries)
-        if nodes.up.shape[1] == 1:
-            add_scalar_message(layer.conv, radial, entries, nodes.up, b, out)
+        if up.shape[1] == 1:
+            add_scalar_message(layer.conv, radial, entries, up, edges.neighbour[edge], out)
         else:
-            add_message(layer.conv, radial, entries, nodes.up, b, out)
+            add_message(layer.conv, radial, entries, up, edges.neighbour[edge], out)
 
 
 @kernel
@@ -98,11 +82,11 @@ def _block_messages(
     signs = np.ones(edges.harmonics.shape[1], dtype=dtype)
     w = np.empty((2, 6), dtype=dtype)
     entries = np.empty(len(layer.conv.entry_in), dtype=dtype)
-    radial = _radial_weights(layer, channels, dtype)
+    radial = np.empty((layer.table.shape[1] // channels, channels), dtype=dtype)
     local = np.empty((n_rows, channels), dtype=dtype)
     atoms = a1 - a0
     for i in range(atoms):
-        _sum_messages(layer, edges, nodes, a0 + i, signs, w, entries, radial, local)
+        _sum_messages(layer, edges, nodes.up, a0 + i, signs, w, entries, radial, local)
         row = 0
         before = 0
         for ell in range(len(layer.l_paths)):
@@ -388,7 +372,7 @@ def reverse_edges(
     entries = np.empty(len(layer.conv.entry_in), dtype=dtype)
     g_entries = np.empty_like(entries)
     channels = nodes.up.shape[2]
-    value = _radial_weights(layer, channels, dtype)
+    value = np.empty((layer.table.shape[1] // channels, channels), dtype=dtype)
     slope = np.empty_like(value)
     scratch = np.empty(channels, dtype=dtype)
     g_y = np.empty(n_y)
@@ -416,45 +400,6 @@ def reverse_edges(
             for i in range(len(entries)):
                 for q in range(conv.entry_first[i], conv.entry_first[i + 1]):
                     g_y[conv.coupling_lm[q]] += conv.coupling[q] * g_entries[i]
-            _add_force(edges, edge, a, b, by_distance * inverse_h, g_y, max_ell, forces, virial)
-
-
-@kernel
-def reverse_first_edges(
-    layer: Any,
-    edges: Any,
-    nodes: Any,
-    inverse_h: float,
-    max_ell: int,
-    start: int,
-    stop: int,
-    forces: Any,
-    virial: Any,
-) -> None:
-    """Reverse the messages that atoms `start` … `stop` - 1 received, where senders carry their element.
-
-    Nothing flows back to the senders but forces, so that an atom reads its own gradients alone.
-    Arguments are those of `reverse_edges`.
-    """
-    dtype = nodes.up.dtype
-    n_basis = layer.table.shape[1]
-    w = np.empty((2, 6), dtype=dtype)
-    value = np.empty((1, n_basis), dtype=dtype)
-    slope = np.empty_like(value)
-    scratch = np.empty(n_basis, dtype=dtype)
-    g_y = np.empty(edges.harmonics.shape[1])
-    for a in range(start, stop):
-        for edge in range(edges.first[a], edges.first[a] + edges.count[a]):
-            b = edges.neighbour[edge]
-            hermite(edges.fraction[edge], w)
-            radial_value_and_slope(layer.table, edges.knot[edge], w, value, slope)
-            by_distance = reverse_element_message(
-                value, slope, edges.harmonics, edge, nodes.element[b] * n_basis, nodes.g_mid, a, scratch, g_y
-            )
-            # The harmonics are those of the direction from b to a, the force is taken along a to b.
-            for ell in range(1, max_ell + 1, 2):
-                for m in range(2 * ell + 1):
-                    g_y[ell * ell + m] = -g_y[ell * ell + m]
             _add_force(edges, edge, a, b, by_distance * inverse_h, g_y, max_ell, forces, virial)
 
 

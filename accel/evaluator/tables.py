@@ -46,11 +46,9 @@ class Polynomial(NamedTuple):
 class LayerArrays(NamedTuple):
     """One layer as kernels read it. `_t` marks the transpose that the reverse pass multiplies by."""
 
-    by_element: bool
-    """Whether messages are summed by the sender's element over a radial basis (`_summed_by_element`)."""
     conv: Convolution
     table: Any
-    """[3 · n_knots, n_paths · n_edge_channels], or [3 · n_knots, n_basis] of a layer `by_element`."""
+    """[3 · n_knots, n_paths · n_edge_channels]."""
     l_paths: Any
     """[n_l], int64; paths that end in l."""
     linear: Any
@@ -77,12 +75,7 @@ class LayerArrays(NamedTuple):
 
 
 def layer_arrays(
-    extracted: Extracted,
-    index: int,
-    elements: NDArray[np.int64],
-    dtype: Any,
-    n_intervals: int,
-    basis_tolerance: float,
+    extracted: Extracted, index: int, elements: NDArray[np.int64], dtype: Any, n_intervals: int
 ) -> LayerArrays:
     """Arrays of one layer for `elements` (indices into the model's), in the working precision."""
     layer = extracted.layers[index]
@@ -96,28 +89,19 @@ def layer_arrays(
     readout = layer.readout
     l_paths = np.array([sum(p.l_out == ell for p in layer.paths) for ell in range(n_l)], dtype=np.int64)
     channels = layer.up[0].shape[1]
-    table = tabulate(extracted.module, index, n_intervals)
-    by_element = False
-    if index == 0:
-        senders = extracted.embedding[elements] @ layer.up[0]
-        basis, mixed = _summed_by_element(layer, table, linear, senders, basis_tolerance)
-        # Beyond this the matrix products cost more than the edges save.
-        by_element = mixed.shape[1] <= 2 * linear.shape[1]
-        if by_element:
-            table, linear, channels = basis, mixed, mixed.shape[1] // n_l
     bounds = np.concatenate([[0], np.cumsum(l_paths * channels)])
     transposed = np.stack(
         [np.concatenate([m[bounds[i] : bounds[i + 1]].T.reshape(-1) for i in range(n_l)]) for m in linear]
     )
     poly, coefficients = _polynomial(layer.polynomial, elements)
+    table = tabulate(extracted.module, index, n_intervals)
 
     def cast(array: Any) -> Any:
         return np.ascontiguousarray(array, dtype=dtype)
 
     return LayerArrays(
-        by_element=by_element,
         conv=_convolution(layer, dtype),
-        table=cast(table.reshape(-1, table.shape[2])),
+        table=cast(_in_row_order(table, layer, channels)),
         l_paths=l_paths,
         linear=cast(linear),
         linear_t=cast(transposed),
@@ -135,41 +119,11 @@ def layer_arrays(
     )
 
 
-def _summed_by_element(
-    layer: Layer,
-    table: NDArray[np.float64],
-    linear: NDArray[np.float64],
-    senders: NDArray[np.float64],
-    tolerance: float,
-) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The first layer reassociated: sum harmonics and radial functions first, apply channels after.
-
-    Senders carry only their element's embedding. With R_lc(r) = Σ_k b_k(r) V_klc, a few basis
-    functions from a singular value decomposition, an atom sums b_k(r) Y_lm over its neighbours of
-    each element z; what remains is one matrix for each l, with rows (z, k).
-
-    Args:
-        layer: The layer; every l has one path, from scalars.
-        table: [n_knots, 3, n_paths · n_edge_channels].
-        linear: [1 or n_elements, n_paths · n_edge_channels, n_channels].
-        senders: [n_elements, n_edge_channels].
-        tolerance: Singular values below this fraction of the largest are left out.
-
-    Returns:
-        The table of the basis [n_knots, 3, n_basis], and the matrices
-        [1 or n_elements, n_paths · n_elements · n_basis, n_channels].
-    """
-    stride = max(1, (len(table) - 1) // 128)
-    # Scaled derivatives are those by the knot; a few knots apart they weigh as much as values.
-    sampled = np.concatenate([table[::stride, 0], stride * table[::stride, 1]])
-    _, singular, right = np.linalg.svd(sampled, full_matrices=False)
-    vectors = right[singular > tolerance * singular[0]]
-    channels = senders.shape[1]
-    by_path = vectors.reshape(len(vectors), len(layer.paths), channels)
-    weight = np.array([path.coupling[0, 0, 0] for path in layer.paths])
-    rows = linear.reshape(len(linear), len(layer.paths), channels, -1)
-    mixed = np.einsum("kpc,zc,p,epcd->epzkd", by_path, senders, weight, rows, optimize=True)
-    return table @ vectors.T, mixed.reshape(len(linear), -1, linear.shape[2])
+def _in_row_order(table: NDArray[np.float64], layer: Layer, channels: int) -> NDArray[np.float64]:
+    """Knot data as rows; paths are sorted by l_out already, as rows are."""
+    if table.shape[2] != len(layer.paths) * channels:
+        raise AssertionError("a path has as many radial weights as channels")
+    return table.reshape(-1, table.shape[2])
 
 
 def _linear(layer: Layer, elements: NDArray[np.int64]) -> NDArray[np.float64]:
