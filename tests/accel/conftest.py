@@ -1,14 +1,9 @@
-"""One torch thread: models in tests are so small that a second one only waits for the first."""
-
-from collections.abc import Iterator
+"""One thread for everything that is computed here: the machine is shared, and times are not asserted."""
 
 import pytest
 import torch
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _one_torch_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
+@pytest.fixture(scope="session", autouse=True)
+def one_thread() -> None:
     torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
