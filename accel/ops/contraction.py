@@ -100,7 +100,7 @@ class SparseSymmetricContraction(SymmetricContraction):
         parts, offset = [], 0
         for irrep in self.irreps_out:
             part = out[offset : offset + irrep.ir.dim]
-            parts.append(part.permute(1, 2, 0).reshape(n_atoms, -1))
+            parts.append(part.permute(1, 2, 0).flatten(1))
             offset += irrep.ir.dim
         return torch.cat(parts, dim=1)
 
