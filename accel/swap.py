@@ -38,7 +38,7 @@ def accelerate(model: nn.Module, plan: str = "exact") -> SwapReport:
     if plan != "exact":
         raise PlanError(f"There is no swap plan {plan!r}: use 'exact'.")
     from accel.mace_torch import model_dtype
-    from accel.ops.contraction import SparseSymmetricContraction, SymmetricContraction
+    from accel.ops.contraction import SparseSymmetricContraction
     from accel.ops.convolution import EdgeMatrixProduct
 
     swapped, left = [], []
@@ -46,7 +46,7 @@ def accelerate(model: nn.Module, plan: str = "exact") -> SwapReport:
         leaf = name.rpartition(".")[2]
         if isinstance(module, SparseSymmetricContraction | EdgeMatrixProduct):
             swapped.append(name)
-        elif type(module) is SymmetricContraction:
+        elif SparseSymmetricContraction.covers(module):
             SparseSymmetricContraction.adopt(module)
             swapped.append(name)
         elif leaf == "conv_tp" and EdgeMatrixProduct.covers(module):

@@ -6,9 +6,10 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
+from numba.core import config as numba_config
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,15 +27,14 @@ def kernel(function: _Function) -> _Function:
     numba looks only at the file of the function itself when it decides whether code on disk is
     fresh; kernels call each other across files, so the folder is named after all of them.
     """
-    kept = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = kept or str(cache_folder())
+    config: Any = numba_config  # its attributes are set when numba reads the environment
+    kept = config.CACHE_DIR
+    config.CACHE_DIR = kept or str(cache_folder())
     try:
-        compiled: _Function = numba.njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")(
-            function
-        )
+        compiled = numba.njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")(function)
     finally:
-        numba.config.CACHE_DIR = kept
-    return compiled
+        config.CACHE_DIR = kept
+    return cast("_Function", compiled)
 
 
 def cache_folder() -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -11,6 +12,7 @@ import numpy as np
 from accel.data import check_elements, check_geometry
 from accel.errors import PlanError, StructureError
 from accel.evaluator import passes
+from accel.evaluator.counting import multiply_adds
 from accel.evaluator.extraction import extract
 from accel.evaluator.geometry import Edges, allocate, measure_edges
 from accel.evaluator.radial import R_MIN_A, intervals_for
@@ -112,6 +114,22 @@ class CompiledEvaluator:
             node_energies=by_atom,
         )
 
+    @property
+    def knots_a(self) -> NDArray[np.float64]:
+        """Distances at which the radial tables pass to their next interval, Å."""
+        return np.linspace(R_MIN_A, self._extracted.cutoff_a, self._intervals + 1)
+
+    @property
+    def n_edges(self) -> int:
+        """Edges inside the cutoff at the last evaluation."""
+        return 0 if self._edges is None else int(self._edges.count.sum())
+
+    def multiply_adds(self) -> int:
+        """Multiply-adds of the last evaluation (`counting.multiply_adds`)."""
+        if self._structure is None:
+            return 0
+        return multiply_adds(self._structure.layers, len(self._structure.order), self.n_edges)
+
     def _prepare(self, numbers: NDArray[np.int64]) -> _Structure:
         """Tables and work space for these elements, made again only when they change."""
         if self._structure is not None and np.array_equal(numbers, self._structure.numbers):
@@ -177,7 +195,7 @@ class CompiledEvaluator:
         for near in self._over(measure, len(positions)):
             if near >= 0:
                 raise StructureError(
-                    f"Atom {structure.order[near]} has a neighbour nearer than {R_MIN_A} Å: the atoms overlap."
+                    f"Atom {structure.order[near]} has a neighbour within {R_MIN_A} Å: the atoms overlap."
                 )
         return edges
 
@@ -237,8 +255,8 @@ class CompiledEvaluator:
                 passes.reverse_nodes(layer, nodes, g_before, blocks, start, stop)
 
             def to_edges(
-                start: int, stop: int, thread: int, layer: Any = layer, nodes: Any = nodes, g_before: Any = g_before,
-                g_up: Any = g_up,
+                start: int, stop: int, thread: int, layer: Any = layer, nodes: Any = nodes,
+                g_before: Any = g_before, g_up: Any = g_up,
             ) -> None:  # fmt: skip
                 passes.reverse_edges(
                     layer, edges, nodes, g_up, inverse_h, self._extracted.max_ell,
@@ -251,10 +269,8 @@ class CompiledEvaluator:
 
     def _over(self, work: Callable[[int, int, int], Any], n: int) -> list[Any]:
         """Call `work(start, stop, thread)` on shares of `n` pieces of work, one to a thread."""
-        edges = np.linspace(0, n, self.threads + 1).astype(int)
-        shares = [
-            (int(a), int(b), t) for t, (a, b) in enumerate(zip(edges[:-1], edges[1:], strict=True)) if b > a
-        ]
+        ends = [n * t // self.threads for t in range(self.threads + 1)]
+        shares = [(a, b, t) for t, (a, b) in enumerate(pairwise(ends)) if b > a]
         if self._pool is None or len(shares) < 2:
             return [work(*share) for share in shares]
         return list(self._pool.map(lambda share: work(*share), shares))
@@ -262,7 +278,7 @@ class CompiledEvaluator:
 
 def _blocks(element: NDArray[np.int64]) -> NDArray[np.int64]:
     """Cut atoms, sorted by element, into blocks of one element."""
-    blocks = []
+    blocks: list[tuple[int, int, int]] = []
     for e in np.unique(element):
         (atoms,) = np.nonzero(element == e)
         blocks.extend(

@@ -46,12 +46,10 @@ def _knot_data(module: Any, layer: int, r: NDArray[np.float64], n_intervals: int
     tangent = torch.ones_like(lengths)
 
     def weights_and_slope(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        pair: tuple[torch.Tensor, torch.Tensor] = torch.func.jvp(
-            lambda y: radial_weights(module, layer, y), (x,), (tangent,)
-        )
-        return pair
+        value, slope = torch.func.jvp(lambda y: radial_weights(module, layer, y), (x,), (tangent,))[:2]
+        return value, slope
 
-    (value, first), (_, second) = torch.func.jvp(weights_and_slope, (lengths,), (tangent,))
+    (value, first), (_, second) = torch.func.jvp(weights_and_slope, (lengths,), (tangent,))[:2]
     return torch.stack([value, h * first, h * h * second], dim=1).detach().numpy().copy()
 
 
@@ -82,7 +80,6 @@ def hermite_basis(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     Returns:
         Two arrays [n, 6], in the order f0, f0', f0'', f1, f1', f1''.
     """
-    p = np.polynomial.polynomial
     basis = np.array(
         [
             [1, 0, 0, -10, 15, -6],
@@ -92,8 +89,9 @@ def hermite_basis(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
             [0, 0, 0, -4, 7, -3],
             [0, 0, 0, 0.5, -1, 0.5],
         ]
-    ).T
-    return p.polyval(t, basis).T, p.polyval(t, p.polyder(basis)).T
+    )
+    powers = t[:, None] ** np.arange(6)
+    return powers @ basis.T, powers[:, :5] @ (basis[:, 1:] * np.arange(1, 6)).T
 
 
 def intervals_for(module: Any, tolerance: float) -> int:

@@ -140,7 +140,8 @@ def _linear(layer: Layer, elements: NDArray[np.int64]) -> NDArray[np.float64]:
 def _convolution(layer: Layer, dtype: Any) -> Convolution:
     """Rows, entries and couplings of a layer's paths."""
     row_path, row_first, entry_in, entry_first = [], [0], [], [0]
-    coupling_lm, coupling = [], []
+    coupling_lm: list[int] = []
+    coupling: list[float] = []
     numbered = list(enumerate(layer.paths))
     for l_out in range(1 + max(p.l_out for p in layer.paths)):
         for m_out in range(2 * l_out + 1):
@@ -158,8 +159,14 @@ def _convolution(layer: Layer, dtype: Any) -> Convolution:
                     coupling.extend(column[nonzero])
                     entry_first.append(len(coupling))
                 row_first.append(len(entry_in))
-    whole = [np.array(v, dtype=np.int64) for v in (row_path, row_first, entry_in, entry_first, coupling_lm)]
-    return Convolution(*whole, np.array(coupling, dtype=dtype))
+    return Convolution(
+        row_path=np.array(row_path, dtype=np.int64),
+        row_first=np.array(row_first, dtype=np.int64),
+        entry_in=np.array(entry_in, dtype=np.int64),
+        entry_first=np.array(entry_first, dtype=np.int64),
+        coupling_lm=np.array(coupling_lm, dtype=np.int64),
+        coupling=np.array(coupling, dtype=dtype),
+    )
 
 
 def _polynomial(

@@ -22,11 +22,26 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-class SparseSymmetricContraction(SymmetricContraction):  # type: ignore[misc]
+class SparseSymmetricContraction(SymmetricContraction):
     """A `SymmetricContraction` that evaluates the monomials which survive symmetrisation.
 
     Made from a module in place (`adopt`), so parameters and state dict are the module's own.
     """
+
+    sparse_factors: Tensor
+    """[degree, n_monomials]: components multiplied, the last index standing for the constant 1."""
+    sparse_monomial: Tensor
+    """[n_terms]."""
+    sparse_out: Tensor
+    """[n_terms], output component."""
+    sparse_degree: int
+    sparse_outputs: int
+    contractions: Any
+
+    @staticmethod
+    def covers(module: Any) -> bool:
+        """Whether `module` is mace-torch's own contraction, neither another library's nor swapped."""
+        return type(module) is SymmetricContraction
 
     @classmethod
     def adopt(cls, module: Any) -> None:
@@ -85,7 +100,7 @@ class SparseSymmetricContraction(SymmetricContraction):  # type: ignore[misc]
         parts, offset = [], 0
         for irrep in self.irreps_out:
             part = out[offset : offset + irrep.ir.dim]
-            parts.append(part.permute(1, 2, 0).reshape(n_atoms, -1))
+            parts.append(part.permute(1, 2, 0).flatten(1))
             offset += irrep.ir.dim
         return torch.cat(parts, dim=1)
 
@@ -99,7 +114,7 @@ class SparseSymmetricContraction(SymmetricContraction):  # type: ignore[misc]
 
     def _weighted(self) -> list[tuple[Tensor, Tensor]]:
         """Couplings and the weights they belong to, in the order in which terms were read."""
-        pairs = []
+        pairs: list[tuple[Tensor, Tensor]] = []
         for part in self.contractions:
             for order in range(1, part.correlation + 1):
                 last = order == part.correlation

@@ -59,6 +59,8 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
             buffer = stacked.to(like.device, dtype)
             module.register_buffer(f"edge_coupling_{i_in}", buffer, persistent=False)
 
+    edge_paths: list[tuple[int, list[int], list[int]]]
+
     def forward(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         """The product.
 
@@ -71,14 +73,14 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
             [n_edges, irreps_out].
         """
         n_edges, channels = x.shape[0], self.irreps_in1[0].mul
-        radial = weight.reshape(n_edges, -1, channels)
+        radial = weight.reshape(n_edges, len(self.irreps_out), channels)
         slices = self.irreps_in1.slices()
         outputs: list[Tensor | None] = [None] * len(self.irreps_out)
         for i_in, paths, widths in self.edge_paths:
             coupling = getattr(self, f"edge_coupling_{i_in}").to(y.dtype)
             matrix = torch.einsum("ey,yij->eij", y, coupling)
-            features = x[:, slices[i_in]].reshape(n_edges, channels, -1)
-            products = torch.bmm(features, matrix).split(widths, dim=2)
+            features = x[:, slices[i_in]].reshape(n_edges, channels, self.irreps_in1[i_in].ir.dim)
+            products = torch.split(torch.bmm(features, matrix), widths, dim=2)
             for path, product in zip(paths, products, strict=True):
-                outputs[path] = (radial[:, path, :, None] * product).reshape(n_edges, -1)
+                outputs[path] = (radial[:, path, :, None] * product).flatten(1)
         return torch.cat([out for out in outputs if out is not None], dim=1)

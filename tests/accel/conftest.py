@@ -1,4 +1,6 @@
-"""One thread for everything that is computed here: the machine is shared, and times are not asserted."""
+"""One torch thread: models in tests are so small that a second one only waits for the first."""
+
+from __future__ import annotations
 
 import pytest
 import torch

@@ -115,8 +115,8 @@ def test_nothing_to_repeat_is_refused(model: nn.Module) -> None:
 
 @pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
 def test_torchscript_is_refused_with_the_way_out() -> None:
+    traced = torch.jit.trace(nn.Linear(1, 1), torch.zeros(1))  # type: ignore[no-untyped-call]
     with pytest.raises(ModelError, match=r"profile the \.model that it was made of"):
-        traced = torch.jit.trace(nn.Linear(1, 1), torch.zeros(1))  # type: ignore[no-untyped-call]
         profile_model(traced, ATOMS)
 
 

@@ -42,6 +42,8 @@ def test_an_accelerated_model_is_the_same_function_with_the_same_state(family: s
     assert report.left == ()
     assert after.energy_ev == pytest.approx(before.energy_ev, rel=1e-12)
     np.testing.assert_allclose(after.forces, before.forces, rtol=0, atol=1e-11)
+    assert after.stress is not None
+    assert before.stress is not None
     np.testing.assert_allclose(after.stress, before.stress, rtol=0, atol=1e-12)
     assert list(model.state_dict()) == list(state)
     assert all(torch.equal(value, state[name]) for name, value in model.state_dict().items())

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from jobs.protocol import Caution, Start, Timing
+from jobs.protocol import Accuracy, Body, Caution, Progress, Resource, Result, Start, Timing
 from tests.tui.opened import LARGE, SMALL, Hand, drawn, notices, opened, press, settled, until_drawn
 from tests.tui.recorded import NOW, PLANS, RecordedWorkbench, benchmark, failed, finished, job
 from tests.waiting import until
@@ -195,3 +195,45 @@ async def test_a_run_that_is_not_known_is_named_and_the_jobs_are_shown() -> None
 
         assert await until(ask) == ["There is no job 'zzzzzz'."]
         assert "k3m7fp" in drawn(hand)
+
+
+ODD_NUMBERS = (0.0, -1.0, 1e-300, 5e-324, 1e300, None)
+
+
+@pytest.mark.parametrize("odd", ODD_NUMBERS)
+@pytest.mark.parametrize("beside", [(), (3.0, 4.0)], ids=["alone", "beside others"])
+async def test_numbers_that_no_chart_expects_are_drawn_somehow(
+    odd: float | None, beside: tuple[float, ...]
+) -> None:
+    workbench = RecordedWorkbench()
+    bodies: list[Body] = [Start("benchmark", provenance={"threads": "many", "versions": ["odd"]})]
+    for index, ms in enumerate((odd, *beside, odd)):
+        bodies.append(Timing("odd", ms, "", "timed", index))
+        bodies.append(Accuracy("odd", case=f"case {index}", force_rmse_mev_per_a=ms, passed=False))
+        bodies.append(Resource(cpu_percent=ms, rss_mb=ms))
+        bodies.append(Progress(-5, 3, "odd"))
+    bodies.append(Result("results.json", {"columns": [], "rows": [[odd], 3], "measured_on": [odd]}))
+    workbench.add(job("aaaaaa"), bodies)
+    async with opened(workbench, "aaaaaa", size=LARGE) as hand:
+        await until_drawn(hand, "threads many")
+        for _ in range(2):
+            await press(hand, "l", "s")
+            assert "ms, by evaluation" in drawn(hand)
+
+
+@pytest.mark.parametrize("size", [(20, 5), (40, 10), (300, 80)])
+async def test_any_size_of_terminal_is_endured(size: tuple[int, int]) -> None:
+    async with opened(running(), "k3m7fp", size=size) as hand:
+        await press(hand, "2", "3", "4", "1")
+        assert len(drawn(hand).splitlines()) == size[1]
+        await press(hand, "escape", "n", "escape", "question_mark")
+        assert len(drawn(hand).splitlines()) == size[1]
+
+
+async def test_a_run_that_is_known_already_is_drawn_at_once() -> None:
+    workbench = RecordedWorkbench()
+    workbench.add(job("q8r4zz", JobState.COMPLETED, name="demo"), finished(benchmark(80)))
+    await workbench.fetch("q8r4zz")
+    async with opened(workbench, "q8r4zz") as hand:
+        assert "✓ completed  demo" in drawn(hand)
+        assert "speed-up" in drawn(hand)

@@ -35,6 +35,7 @@ class RunScreen(JobScreen):
     def __init__(self, view: RunView, now: float) -> None:
         super().__init__()
         self._view, self._now = view, now
+        self._ready = False
         self._header, self._notice = RunHeader(), Notice()
         self._tabs = PanelTabs(PANELS)
         self._timing = TimingPanel(id="timing", classes="panel -current")
@@ -63,6 +64,7 @@ class RunScreen(JobScreen):
 
     def on_mount(self) -> None:
         """Draw what was given at the start."""
+        self._ready = True
         failed = state_tone(self._view.job.state) == "failed"
         self._show_panel("log" if failed and not self._view.run.timings else "timing")
         self.show(self._view, self._now)
@@ -80,7 +82,7 @@ class RunScreen(JobScreen):
     def show(self, view: RunView, now: float) -> None:
         """Draw what is new of the run."""
         self._view, self._now = view, now
-        if not self.is_mounted:
+        if not self._ready:  # there is nothing to draw on before it is mounted
             return
         job, run = view.job, view.run
         self._header.show(job, run, now)

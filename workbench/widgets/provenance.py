@@ -47,9 +47,8 @@ def measured_on(job: Job, run: Run, case: str) -> str:
         return f"asked for: model {plain(asked.model)}, {plain(asked.device)}, {_threads(asked.threads)}"
     system = _system(run, case) if case else ""
     facts = facts_of({"host": run.start.host, **run.provenance})
-    return "Measured on: " + " · ".join(
-        part for part in (f"model {plain(asked.model)}", system, facts) if part
-    )
+    parts = (f"model {plain(asked.model)}", system, facts)
+    return "Measured on: " + " · ".join(part for part in parts if part)
 
 
 def facts_of(provenance: Mapping[str, Json]) -> str:
@@ -57,8 +56,9 @@ def facts_of(provenance: Mapping[str, Json]) -> str:
     told = dict(_flat(provenance))
     host, load = told.pop("host", ""), told.pop("load_average", "")
     parts = [plain(told.pop(key, "")) for key in ("device_name", "device")]
-    threads = told.pop("threads", None)
-    parts.append(_threads(threads) if isinstance(threads, int) else "")
+    if isinstance(threads := told.get("threads"), int):
+        parts.append(_threads(threads))
+        del told["threads"]
     parts += [_named(key, told.pop(key, "")) for key in _FIRST]
     parts += [_named("host", host), _named("load", str(load).partition(",")[0])]
     parts += [_named(key, value) for key, value in told.items()]

@@ -55,6 +55,7 @@ class ResultsPanel(Vertical):
         self._shown = (summary, over)
         self._table.clear(columns=True)
         self._table.display = summary is not None
+        self.set_class(summary is not None, "-filled")
         if summary is None:
             self._below.update(_ENDED_WITHOUT if over else _TO_COME)
             return

@@ -56,7 +56,10 @@ class TimingChart(Chart):
         drawn = {plan: line.line(width, smooth=self.smooth) for plan, line in self.lines.items()}
         low, high = self._limits([y for _, ys in drawn.values() for y in ys])
         last_x = max(xs[-1] for xs, _ in drawn.values())
-        scaled = math.log10 if self.logarithmic else float
+
+        def scaled(value: float) -> float:
+            return math.log10(max(value, low)) if self.logarithmic else value
+
         bottom, top = scaled(low), scaled(high)
         room = max(2, height - 3)
         ends = spread_out(
@@ -71,7 +74,7 @@ class TimingChart(Chart):
             plot.text(f" {letter_of(self.plans, plan)}", right, y, color=colour, alignment="left")
         plot.xlim(0, right * (1 + 3.5 / width))
         plot.ylim(bottom, top)
-        ticks = (log_ticks if self.logarithmic else linear_ticks)(low, high, max(3, height // 3))
+        ticks = (log_ticks if self.logarithmic else linear_ticks)(low, high, max(3, height // 2))
         plot.yticks([scaled(value) for value in ticks], [tick(value) for value in ticks])
         x_ticks = [value for value in linear_ticks(0, right, max(3, width // 14)) if value == int(value)]
         plot.xticks(x_ticks, [f"{int(value)}" for value in x_ticks])
