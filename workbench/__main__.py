@@ -63,8 +63,19 @@ async def _run(arguments: argparse.Namespace) -> int:
             signal.SIGHUP,
         ):  # else the terminal would be left as the screens need it
             asyncio.get_running_loop().add_signal_handler(number, app.exit)
+        _favour_keys()
         await app.run_async()
         return EXIT_OK
+
+
+def _favour_keys() -> None:
+    """Set the process up for screens: whatever else goes on, a key is answered at once."""
+    import gc
+
+    # What is here by now stays: collections that went through ten thousand jobs would hold up keys.
+    gc.freeze()
+    # Charts are built in a thread: at Python's own 5 ms a key would wait so long at each of its steps.
+    sys.setswitchinterval(0.0005)
 
 
 def _log_to(folder: os.PathLike[str], *, verbose: bool) -> None:

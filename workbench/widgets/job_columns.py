@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from workbench.model.job import Job
@@ -105,7 +106,8 @@ COLUMNS: Sequence[Column] = (
 )
 
 
-def layout(width: int) -> list[tuple[Column, int]]:
+@cache
+def layout(width: int) -> Sequence[tuple[Column, int]]:
     """The columns that fit into `width`, each with its own width; there is a blank between them."""
     chosen = list(COLUMNS)
     while _needed(chosen) > width and any(column.rank for column in chosen):
