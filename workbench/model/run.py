@@ -138,7 +138,7 @@ class Run:
         return (now - began) * (progress.total - done) / (done - first)
 
     def _keep_pace(self, t: float, done: int) -> None:
-        """Remember how far it was when, for the last while: a pause to compile says nothing about the rest."""
+        """Remember how far it was when, of late: a pause to compile says nothing about the rest."""
         self._pace.append((t, done))
         while len(self._pace) > 2 and t - self._pace[1][0] > _PACE_S:
             self._pace.popleft()
