@@ -58,10 +58,8 @@ async def _run(arguments: argparse.Namespace) -> int:
 
         job = await services.start_demo() if arguments.command else None
         app = WorkbenchApp(services, open_job=job.id if job else None)
-        for number in (
-            signal.SIGTERM,
-            signal.SIGHUP,
-        ):  # else the terminal would be left as the screens need it
+        # Without this the terminal would be left as the screens need it.
+        for number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, app.exit)
         _favour_keys()
         await app.run_async()

@@ -17,10 +17,10 @@ from workbench.following import Following
 from workbench.messages import Cancel, NewRun, OpenRun, Requeue, Resubmit, Submit
 from workbench.model.job import Job
 from workbench.model.run import Run
+from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
 from workbench.theme import THEME, series_variables
-from workbench.widgets.plain import plain
 
 if TYPE_CHECKING:
     from jobs.spec import RunSpec

@@ -9,9 +9,9 @@ from typing import Any
 
 from workbench.model.job import Job
 from workbench.model.run import Run
+from workbench.plain import plain
 from workbench.report import duration
 from workbench.widgets import words
-from workbench.widgets.plain import plain
 
 _NO_RUN = Run()
 _BAR_WIDTH = 10
