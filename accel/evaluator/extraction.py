@@ -138,7 +138,7 @@ def _double_copy(model: Any) -> Any:
 
 
 def _refuse(what: str) -> NoReturn:
-    raise PlanError(f"{what} is not covered by the compiled evaluator: use plan 'reference'.")
+    raise PlanError(f"{what} is not covered by the compiled evaluator: use plan 'swap' or 'reference'.")
 
 
 def _refuse_uncovered(model: Any) -> None:

@@ -89,28 +89,18 @@ class SparseSymmetricContraction(SymmetricContraction):
         Returns:
             [n_atoms, Σ n_channels · (2 l_out + 1)], irreps one after the other.
         """
-        element = y.argmax(dim=1)
-        monomials = self._monomials(x)
         coefficients = torch.cat(
             [torch.einsum("tk,ekc->tec", coupling, weight) for coupling, weight in self._weighted()]
         )
-        terms = coefficients[:, element] * monomials[self.sparse_monomial]
-        n_atoms, n_channels = x.shape[:2]
-        out = x.new_zeros(self.sparse_outputs, n_atoms, n_channels).index_add(0, self.sparse_out, terms)
+        by_component = torch.cat([x.permute(2, 0, 1), torch.ones_like(x[:, :, 0])[None]])
+        terms = (self.sparse_factors, self.sparse_monomial, self.sparse_out, self.sparse_outputs)
+        out = _Contraction.apply(by_component, coefficients, y.argmax(dim=1), *terms)
         parts, offset = [], 0
         for irrep in self.irreps_out:
             part = out[offset : offset + irrep.ir.dim]
             parts.append(part.permute(1, 2, 0).flatten(1))
             offset += irrep.ir.dim
         return torch.cat(parts, dim=1)
-
-    def _monomials(self, x: Tensor) -> Tensor:
-        """[n_monomials, n_atoms, n_channels]: products of the factors, the last component the constant 1."""
-        by_component = torch.cat([x.permute(2, 0, 1), torch.ones_like(x[:, :, 0])[None]])
-        product = by_component[self.sparse_factors[0]]
-        for i in range(1, self.sparse_degree):
-            product = product * by_component[self.sparse_factors[i]]
-        return product
 
     def _weighted(self) -> list[tuple[Tensor, Tensor]]:
         """Couplings and the weights they belong to, in the order in which terms were read."""
@@ -121,3 +111,108 @@ class SparseSymmetricContraction(SymmetricContraction):
                 weight = part.weights_max if last else part.weights[part.correlation - 1 - order]
                 pairs.append((getattr(self, f"sparse_coupling_{len(pairs)}"), weight))
         return pairs
+
+
+class _Contraction(torch.autograd.Function):
+    """The sum over terms with a gradient by hand, a few atoms at a time.
+
+    Left to autograd, every product of factors would be written out for all atoms and kept. Under
+    double backward the sum is computed again as plain operations, which autograd then follows.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, coefficients: Tensor, element: Tensor, *terms: Any) -> Tensor:
+        """Evaluate the sum.
+
+        Args:
+            ctx: autograd's.
+            x: [n_lm + 1, n_atoms, n_channels].
+            coefficients: [n_terms, n_elements, n_channels].
+            element: [n_atoms], int64.
+            terms: Factors, monomial and output of each term, and the number of outputs.
+
+        Returns:
+            [n_outputs, n_atoms, n_channels].
+        """
+        ctx.save_for_backward(x, coefficients, element, *terms[:3])
+        ctx.n_outputs = terms[3]
+        parts = [
+            _sum_of_terms(x[:, s], coefficients, element[s], *terms) for s in _chunks(x, len(coefficients))
+        ]
+        return torch.cat(parts, dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients by `x` and `coefficients`."""
+        (gradient,) = gradients
+        x, coefficients, element, *terms = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            out = _sum_of_terms(x, coefficients, element, *terms, ctx.n_outputs)
+            wanted = [t for t, need in zip((x, coefficients), ctx.needs_input_grad, strict=False) if need]
+            found = iter(torch.autograd.grad(out, wanted, gradient, create_graph=True))
+            return tuple(next(found) if need else None for need in ctx.needs_input_grad)
+        g_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        g_coefficients = torch.zeros_like(coefficients) if ctx.needs_input_grad[1] else None
+        for s in _chunks(x, len(coefficients)):
+            _reverse(x[:, s], coefficients, element[s], terms, gradient[:, s], g_x, g_coefficients, s)
+        return g_x, g_coefficients, *([None] * 5)
+
+
+_CHUNK_BYTES = 1 << 19
+"""Products of a chunk of atoms fit in a second-level cache together with what they are made of."""
+
+
+def _chunks(x: Tensor, n_terms: int) -> list[slice]:
+    """Cut the atoms into chunks; on other devices than a CPU they stay together."""
+    n_atoms, n_channels = x.shape[1:]
+    size = max(1, n_atoms)
+    if x.device.type == "cpu":
+        size = max(1, _CHUNK_BYTES // max(1, n_terms * n_channels * x.element_size()))
+    return [slice(a, min(a + size, n_atoms)) for a in range(0, max(1, n_atoms), size)]
+
+
+def _sum_of_terms(
+    x: Tensor,
+    coefficients: Tensor,
+    element: Tensor,
+    factors: Tensor,
+    monomial: Tensor,
+    out: Tensor,
+    n_out: int,
+) -> Tensor:
+    """[n_out, n_atoms, n_channels] in operations that autograd knows."""
+    product = x[factors[0]]
+    for factor in factors[1:]:
+        product = product * x[factor]
+    terms = coefficients[:, element] * product[monomial]
+    return x.new_zeros(n_out, *x.shape[1:]).index_add(0, out, terms)
+
+
+def _reverse(
+    x: Tensor,
+    coefficients: Tensor,
+    element: Tensor,
+    terms: list[Tensor],
+    gradient: Tensor,
+    g_x: Tensor | None,
+    g_coefficients: Tensor | None,
+    atoms: slice,
+) -> None:
+    """Gradients of a chunk: into `g_x[:, atoms]`, and added to `g_coefficients`."""
+    factors, monomial, out = terms
+    values = [x[factor] for factor in factors]
+    by_term = gradient[out]
+    if g_coefficients is not None:
+        product = torch.stack(values).prod(0) if len(values) > 1 else values[0]
+        g_coefficients.index_add_(1, element, by_term * product[monomial])
+    if g_x is None:
+        return
+    weighted = torch.zeros_like(values[0]).index_add_(0, monomial, by_term.mul_(coefficients[:, element]))
+    chunk = torch.zeros_like(x)
+    for i, factor in enumerate(factors):
+        others = weighted
+        for j, value in enumerate(values):
+            if j != i:
+                others = others * value
+        chunk.index_add_(0, factor, others)
+    g_x[:, atoms] = chunk

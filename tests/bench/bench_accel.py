@@ -208,8 +208,7 @@ def report(found: dict[str, Any], peaks: dict[str, float]) -> str:
         error = found["force_rmse_mev_per_a"].get(way)
         lines.append(
             f"  {way:18}{statistics.median(values):9.2f}{middle:14.1f}{f'{low:.1f}–{high:.1f}':>16}"
-            f"{floor if error is not None else float('nan'):10.2f}"
-            + (f"{error:15.1e}" if error is not None else f"{'':>15}")
+            + ("" if error is None else f"{floor:10.2f}{error:15.1e}")
         )
     return "\n".join(lines)
 
