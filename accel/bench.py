@@ -42,7 +42,7 @@ from accel.measurement import (
     Timed,
     ignore,
 )
-from accel.plan import REFERENCE, Plan, build_evaluator
+from accel.plan import REFERENCE, Plan, build_evaluator, resolve_plan
 from accel.prediction import Evaluator, Prediction
 from accel.systems import System
 
@@ -87,6 +87,7 @@ def run_benchmark(
     Raises:
         AccelError: A plan cannot be built, a structure cannot be taken, or the reference itself failed.
     """
+    plans = [resolve_plan(model, plan, device) for plan in plans]
     if REFERENCE not in plans:
         plans = [REFERENCE, *plans]
     names = [plan.name for plan in plans]

@@ -10,7 +10,7 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from accel.plan import Plan, build_evaluator, find_plan
+from accel.plan import Plan, build_evaluator, find_plan, resolve_plan
 from accel.reference import load_model
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class Calculator(AseCalculator):
 
         Args:
             model: A mace-torch model in fp64, or a name or path that `accel.reference.load_model` takes.
-            plan: A plan, its name, or its file.
+            plan: A plan, its name, or its file; `auto` for the fastest (`accel.auto`).
             device: Where to compute.
             allow_pickle: Whether `model` may be a pickle, which can run any code when it is opened.
 
@@ -47,7 +47,7 @@ class Calculator(AseCalculator):
         super().__init__()  # type: ignore[no-untyped-call]
         if isinstance(model, str):
             model = load_model(model, allow_pickle=allow_pickle)
-        self.plan = find_plan(plan) if isinstance(plan, str) else plan
+        self.plan = resolve_plan(model, find_plan(plan) if isinstance(plan, str) else plan, device)
         self._evaluator = build_evaluator(model, self.plan, device)
 
     def calculate(

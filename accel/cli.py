@@ -11,9 +11,10 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from accel.errors import AccelError
+from accel.errors import AccelError, PlanError
 from accel.provenance import measured_on, provenance
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     for variable in _THREAD_VARIABLES:  # read once, when the libraries are loaded
         os.environ[variable] = str(arguments.threads)
-    commands = {"bench": _bench, "profile": _profile}
+    commands = {"bench": _bench, "profile": _profile, "tune": _tune}
     try:
         text, record = commands[arguments.command](arguments)
     except AccelError as error:
@@ -82,6 +83,52 @@ def _bench(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return "\n".join([table.text(), "", *notes]), record
 
 
+def _tune(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    from accel.auto import remember, tuned_on
+    from accel.data import labels, load_structures
+    from accel.plan import find_plan
+    from accel.systems import make_systems
+    from accel.tune import make_budget, run_tuning
+    from accel.tune_table import tune_notes, tune_record, tune_table
+
+    budget = make_budget(
+        arguments.force, arguments.energy, force_max=arguments.force_max, stress=arguments.stress
+    )
+    plans = [find_plan(name) for name in arguments.plans]
+    model = _model(arguments)
+    structures = load_structures(arguments.structures)
+    systems = make_systems(model, structures, arguments.sizes)
+    show = _Progress()
+    try:
+        result = run_tuning(
+            model,
+            systems,
+            budget,
+            [atoms for atoms in structures if labels(atoms) is not None][: arguments.labelled],
+            plans=plans,
+            repeats=arguments.repeats,
+            seed=arguments.seed,
+            stress=bool(arguments.stress),
+            memory=arguments.memory,
+            device=arguments.device,
+            report=show,
+        )
+    finally:
+        show.end()
+    plan = result.tuned_plan(tuned_on(model, systems, arguments.device))
+    if not plans:  # `auto` is the fastest of all
+        remember(model, plan, arguments.device)
+    where = provenance(device=arguments.device, threads=arguments.threads)
+    table = tune_table(result)
+    notes = [*tune_notes(result), f"Measured on {measured_on(where)}."]
+    if arguments.out:
+        _write(arguments.out, plan.to_json())
+        notes.append(f"The plan is in {arguments.out}: give this path wherever a plan is asked for.")
+    record = {"measured_on": where, "table": table.record(), "notes": notes, **tune_record(result)}
+    record["plan"] = json.loads(plan.to_json())
+    return "\n".join([table.text(), "", *notes]), record
+
+
 def _profile(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from accel.data import load_structures, sized_system
     from accel.profile import profile_model
@@ -114,6 +161,15 @@ def _model(arguments: argparse.Namespace) -> nn.Module:
     torch.set_num_threads(arguments.threads)
     dtype, device = getattr(arguments, "dtype", "float64"), arguments.device
     return load_model(arguments.model, dtype=dtype, device=device, allow_pickle=arguments.allow_pickle)
+
+
+def _write(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        raise PlanError(f"The plan cannot be written to {path}: {error.strerror}.") from error
 
 
 class _Progress:
@@ -172,6 +228,8 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--stress", action="store_true", help="compute stress too")
     bench.set_defaults(repeats=20)
 
+    _tune_arguments(commands.add_parser("tune", help="the fastest plan inside an error budget"))
+
     profile = commands.add_parser("profile", help="time and tensors of every step of a model")
     _common(profile)
     profile.add_argument("structures", nargs="?", default="shipped:liquid")
@@ -179,6 +237,38 @@ def _parser() -> argparse.ArgumentParser:
     profile.add_argument("--size", type=_positive, default=96, metavar="N", help="atoms")
     profile.set_defaults(repeats=10)
     return parser
+
+
+def _tune_arguments(tune: argparse.ArgumentParser) -> None:
+    _common(tune)
+    tune.add_argument("structures", nargs="?", default="shipped:liquid")
+    tune.add_argument("--force", default="0.1meV/A", metavar="LIMIT", help="force error allowed, rms")
+    tune.add_argument(
+        "--force-max", default="", metavar="LIMIT", help="largest component allowed; ten times --force"
+    )
+    tune.add_argument("--energy", default="0.01meV/atom", metavar="LIMIT", help="energy error allowed, rms")
+    tune.add_argument(
+        "--stress", default="", metavar="LIMIT", help="compute stress too, with this error allowed: 0.1meV/A3"
+    )
+    tune.add_argument(
+        "--plans", type=_names, default=[], metavar="A,B,…", help="choose from these; without it from all"
+    )
+    tune.add_argument(
+        "--sizes",
+        type=_sizes,
+        default=[],
+        metavar="N,N,…",
+        help="atoms; without it the first structure as it is",
+    )
+    tune.add_argument(
+        "--labelled", type=_count, default=40, metavar="N", help="labelled structures to judge on"
+    )
+    tune.add_argument("--seed", type=_count, default=0, help="of the displacements")
+    tune.add_argument(
+        "--memory", action="store_true", help="measure peak memory, each plan in a process of its own"
+    )
+    tune.add_argument("--out", type=Path, metavar="FILE.json", help="write the plan there")
+    tune.set_defaults(repeats=20)
 
 
 def _common(parser: argparse.ArgumentParser) -> None:

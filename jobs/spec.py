@@ -58,9 +58,34 @@ class ProfileParameters:
     repeats: int = 10
 
 
-Parameters: TypeAlias = BenchmarkParameters | ProfileParameters
+@dataclass(frozen=True, slots=True)
+class TuneParameters:
+    """The fastest plan inside an error budget, for one model, these sizes and this machine."""
+
+    EXPERIMENT: ClassVar[str] = "tune"
+    energy_mev_per_atom: float = 0.01
+    """How far energies may be from mace-torch in fp64: root mean square over structures."""
+    force_rmse_mev_per_a: float = 0.1
+    force_max_mev_per_a: float = 1.0
+    stress_rmse_mev_per_a3: float = 0.1
+    """Judged only with `stress`."""
+    plans: tuple[str, ...] = ()
+    """Which to choose from, by name or file; empty for every plan and its variants."""
+    sizes: tuple[int, ...] = (18, 96, 192)
+    """Atoms of the systems that are timed; the nearest that can be built are taken."""
+    structures: str = "shipped:liquid"
+    labelled: str = "shipped:test"
+    """Structures on which the error is measured besides; empty for none."""
+    n_labelled: int = 40
+    repeats: int = 20
+    stress: bool = False
+    memory: bool = True
+    """Whether each plan's peak memory is measured, in a process of its own."""
+
+
+Parameters: TypeAlias = BenchmarkParameters | ProfileParameters | TuneParameters
 EXPERIMENTS: Mapping[str, type[Parameters]] = MappingProxyType(
-    {kind.EXPERIMENT: kind for kind in (BenchmarkParameters, ProfileParameters)}
+    {kind.EXPERIMENT: kind for kind in (BenchmarkParameters, ProfileParameters, TuneParameters)}
 )
 
 
