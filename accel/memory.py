@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from accel.errors import AccelError
-from accel.measurement import Noted, Report, ignore
+from accel.measurement import Advanced, Noted, Report, ignore
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -66,13 +66,15 @@ def peak_memory(
             return found
         bare = Structure(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         write(folder / _ATOMS, bare)
-        for plan in plans:
+        for done, plan in enumerate(plans):
+            report(Advanced(done, len(plans), f"peak memory of {plan.name}"))
             (folder / _PLAN).write_text(plan.to_json(), encoding="utf-8")
             memory = _in_own_process(folder, device, torch.get_num_threads())
             if isinstance(memory, Memory):
                 found[plan.name] = memory
             else:
                 report(Noted(f"Peak memory of {plan.name} is not measured: {memory}."))
+        report(Advanced(len(plans), len(plans), "peak memory"))
     return found
 
 

@@ -91,7 +91,7 @@ class Plan:
     """The technique's own, by name."""
     tolerance: ErrorBudget = ROUNDING_FP64
     tuned_on: Mapping[str, str] = field(default_factory=lambda: _NOWHERE)
-    """Where it was found to be the fastest: model, device, threads, systems, versions; empty where it was not."""
+    """Where it was found to be the fastest: model, device, threads, systems, versions; else empty."""
 
     def __post_init__(self) -> None:
         if not self.name or not self.name.isprintable():
@@ -198,7 +198,9 @@ def find_plan(name_or_path: str) -> Plan:
 
 
 def resolve_plan(model: nn.Module, plan: Plan, device: str = "cpu") -> Plan:
-    """The plan that `auto` stands for with this model here, tuned for now where it never was; others as they are.
+    """The plan that `auto` stands for with this model here; any other as it is.
+
+    Where `auto` was never tuned for, that is done now (`accel.auto`).
 
     Raises:
         AccelError: Nothing can be tuned for this model.

@@ -1,4 +1,4 @@
-"""`python -m jobs.tune SPEC.json`: the fastest plan inside an error budget, left as a file in the run's folder."""
+"""`python -m jobs.tune SPEC.json`: the fastest plan inside an error budget, and its file."""
 
 from __future__ import annotations
 
