@@ -16,7 +16,7 @@ import json
 import logging
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,11 +112,10 @@ def remember(model: nn.Module, plan: Plan, device: str = "cpu") -> None:
     """
     path = _path(_key(model, plan.tolerance, device))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    kept = replace(plan, name=plan.name.replace("tuned (", "auto (", 1))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("w", encoding="utf-8") as file:
-            file.write(kept.to_json())
+            file.write(plan.to_json())
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

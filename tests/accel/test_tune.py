@@ -168,7 +168,12 @@ def test_a_tie_is_no_break_even() -> None:
 
 def test_a_plan_outside_the_budget_overtakes_nobody() -> None:
     points = judge(
-        result(reference(10), measured("a", 10, 200.0, error=9.0), reference(90), measured("a", 90, 1.0)),
+        result(
+            reference(10),
+            measured("a", 10, 200.0, 200.0, error=9.0),
+            reference(90),
+            measured("a", 90, 1.0, 1.0),
+        ),
         BUDGET,
     )
     assert break_even(points) == ()
@@ -293,7 +298,7 @@ def test_a_budget_below_rounding_leaves_the_reference(model: nn.Module) -> None:
     strict = make_budget("1e-20meV/A", "1e-20meV/atom")
     tuned = run_tuning(model, systems, strict, plans=[named_plan("reference-fp32")], repeats=1)
     assert tuned.winner == REFERENCE
-    assert [point.on_front for point in tuned.points][0]
+    assert tuned.points[0].on_front
     assert any("reference-fp32 is over the budget" in note for note in tune_notes(tuned))
 
 
@@ -375,7 +380,7 @@ def test_auto_tunes_once_says_so_and_finds_it_again(
     assert "compile plans are left out" in caplog.text
     assert np.abs(atoms.get_forces() - right.forces).max() < 1e-3
     chosen = atoms.calc.plan
-    assert chosen.name.startswith("auto (")
+    assert chosen.name.startswith("tuned (")
     assert chosen.tuned_on["systems"] == "6 atoms"
     (kept,) = cache.iterdir()
     assert Plan.from_json(kept.read_bytes()) == chosen
@@ -388,7 +393,7 @@ def test_auto_tunes_once_says_so_and_finds_it_again(
 def remembered(model: nn.Module) -> Plan:
     plan = replace(named_plan("swap"), name="tuned (swap)", tolerance=USUAL_BUDGET)
     auto.remember(model, plan)
-    return replace(plan, name="auto (swap)")
+    return plan
 
 
 def test_a_tuning_is_found_for_the_same_model_budget_and_threads_only(model: nn.Module, cache: Path) -> None:
@@ -414,7 +419,7 @@ def test_a_broken_tuning_is_warned_of_and_made_anew(
     path.write_text("{")
     assert resolve_plan(model, named_plan("auto")).tuned_on["threads"] == "1"
     assert f"auto: {path} cannot be used and is made anew" in caplog.text
-    assert Plan.from_json(path.read_bytes()).name.startswith("auto (")
+    assert Plan.from_json(path.read_bytes()).name.startswith("tuned (")
 
 
 def test_a_cache_that_cannot_be_written_is_warned_of(
