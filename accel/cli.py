@@ -11,7 +11,9 @@ import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
 from accel.errors import AccelError, PlanError
@@ -95,6 +97,8 @@ def _tune(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         arguments.force, arguments.energy, force_max=arguments.force_max, stress=arguments.stress
     )
     plans = [find_plan(name) for name in arguments.plans]
+    if arguments.out:
+        _check_plan_file(arguments.out)
     model = _model(arguments)
     structures = load_structures(arguments.structures)
     systems = make_systems(model, structures, arguments.sizes)
@@ -122,7 +126,7 @@ def _tune(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     table = tune_table(result)
     notes = [*tune_notes(result), f"Measured on {measured_on(where)}."]
     if arguments.out:
-        _write(arguments.out, plan.to_json())
+        _write_plan(arguments.out, plan.to_json())
         notes.append(f"The plan is in {arguments.out}: give this path wherever a plan is asked for.")
     record = {"measured_on": where, "table": table.record(), "notes": notes, **tune_record(result)}
     record["plan"] = json.loads(plan.to_json())
@@ -163,11 +167,24 @@ def _model(arguments: argparse.Namespace) -> nn.Module:
     return load_model(arguments.model, dtype=dtype, device=device, allow_pickle=arguments.allow_pickle)
 
 
-def _write(path: Path, text: str) -> None:
+def _write_plan(path: Path, text: str) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise PlanError(f"The plan cannot be written to {path}: {error.strerror}.") from error
+
+
+def _check_plan_file(path: Path) -> None:
+    """Refuse a place where nothing can be written before the minutes that it takes to find what to write."""
+    if path.suffix != ".json":
+        raise PlanError(f"{path} would not be taken for a plan's file: name it {path.name}.json.")
+    try:
+        with TemporaryFile(dir=path.parent):
+            pass
     except OSError as error:
         raise PlanError(f"The plan cannot be written to {path}: {error.strerror}.") from error
 
