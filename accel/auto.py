@@ -38,6 +38,8 @@ log = logging.getLogger(__name__)
 STRUCTURES = "shipped:liquid"
 N_ATOMS = 96
 REPEATS = 5
+_SKIPPED = ("compile",)
+"""It takes minutes, which nobody expects of a calculator."""
 
 
 def tuned_plan(model: nn.Module, budget: ErrorBudget, device: str = "cpu") -> Plan:
@@ -61,7 +63,7 @@ def tuned_plan(model: nn.Module, budget: ErrorBudget, device: str = "cpu") -> Pl
 
 
 def _tune_shortly(model: nn.Module, budget: ErrorBudget, device: str) -> Plan:
-    from accel.tune import candidates, run_tuning
+    from accel.tune import run_tuning
 
     try:
         systems = make_systems(model, load_structures(STRUCTURES), [N_ATOMS])
@@ -70,15 +72,13 @@ def _tune_shortly(model: nn.Module, budget: ErrorBudget, device: str) -> Plan:
             f"The plan auto has nothing to tune this model on ({str(error).rstrip('.')}): run "
             "`mace-accel tune MODEL STRUCTURES` once with structures of your own, or name a plan."
         ) from error
-    # Compiling takes minutes, which nobody expects of a calculator.
-    short = [plan for plan in candidates(torch.get_num_threads()) if plan.technique != "compile"]
     log.warning(
         "auto: tuning for %s on %s, once, which may take a minute; compile plans are left out (mace-accel "
         "tune tries them, and takes your own structures and sizes).",
         device,
         systems[0].name,
     )
-    result = run_tuning(model, systems, budget, plans=short, repeats=REPEATS, device=device, report=_say)
+    result = run_tuning(model, systems, budget, skip=_SKIPPED, repeats=REPEATS, device=device, report=_say)
     plan = result.tuned_plan(tuned_on(model, systems, device))
     remember(model, plan, device)
     log.warning("auto: %s is the fastest inside the budget.", plan.name)

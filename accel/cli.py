@@ -110,6 +110,7 @@ def _tune(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
             budget,
             [atoms for atoms in structures if labels(atoms) is not None][: arguments.labelled],
             plans=plans,
+            skip=arguments.skip,
             repeats=arguments.repeats,
             seed=arguments.seed,
             stress=bool(arguments.stress),
@@ -120,7 +121,7 @@ def _tune(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     finally:
         show.end()
     plan = result.tuned_plan(tuned_on(model, systems, arguments.device))
-    if not plans:  # `auto` is the fastest of all
+    if not plans:  # a choice among a few is not what `auto` promises
         remember(model, plan, arguments.device)
     where = provenance(device=arguments.device, threads=arguments.threads)
     table = tune_table(result)
@@ -269,6 +270,13 @@ def _tune_arguments(tune: argparse.ArgumentParser) -> None:
     )
     tune.add_argument(
         "--plans", type=_names, default=[], metavar="A,B,…", help="choose from these; without it from all"
+    )
+    tune.add_argument(
+        "--skip",
+        type=_names,
+        default=[],
+        metavar="A,B,…",
+        help="techniques to leave out: compile takes minutes",
     )
     tune.add_argument(
         "--sizes",

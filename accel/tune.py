@@ -37,7 +37,7 @@ COARSE_FP32 = ErrorBudget(0.05, 0.5, 5.0, 0.5)
 
 @dataclass(frozen=True, slots=True)
 class Unbuilt:
-    """A candidate that could not even be built, and why."""
+    """A candidate that was left out or could not even be built, and why."""
 
     plan: Plan
     reason: str
@@ -105,6 +105,7 @@ def run_tuning(
     labelled: Sequence[Atoms] = (),
     *,
     plans: Sequence[Plan] = (),
+    skip: Sequence[str] = (),
     repeats: int = 20,
     seed: int = 0,
     stress: bool = False,
@@ -120,6 +121,7 @@ def run_tuning(
         budget: How far the answer may be from mace-torch in fp64.
         labelled: What the error is measured on besides.
         plans: The candidates; every plan and its variants where there are none.
+        skip: Techniques to leave out, and to list as left out; the reference stays.
         repeats: Timed rounds a system.
         seed: Of the displacements.
         stress: Whether stress is computed and judged.
@@ -128,14 +130,14 @@ def run_tuning(
         report: Called as the benchmark goes on.
 
     Raises:
-        AccelError: A structure cannot be taken, or the reference itself failed.
+        AccelError: A structure cannot be taken, an argument is wrong, or the reference itself failed.
     """
     if not systems:
         raise PlanError("There is nothing to tune for: name at least one system.")
     chosen_from = list(plans) or candidates(torch.get_num_threads())
     if REFERENCE not in chosen_from:
         chosen_from.insert(0, REFERENCE)
-    built, unbuilt = _build(model, chosen_from, device, report)
+    built, unbuilt = _build(model, chosen_from, skip, device, report)
     bench = Bench(built, repeats=repeats, seed=seed, stress=stress, device=device, report=report)
     result = bench.run(systems, labelled)
     points = judge(result, budget)
@@ -172,9 +174,13 @@ def candidates(threads: int) -> list[Plan]:
 
 
 def _build(
-    model: torch.nn.Module, plans: Sequence[Plan], device: str, report: Report
+    model: torch.nn.Module, plans: Sequence[Plan], skip: Sequence[str], device: str, report: Report
 ) -> tuple[list[tuple[Plan, Evaluator]], tuple[Unbuilt, ...]]:
-    names = [plan.name for plan in plans]
+    names, techniques = [plan.name for plan in plans], {plan.technique for plan in PLANS.values()}
+    for technique in skip:
+        if technique not in techniques:
+            known = ", ".join(sorted(techniques))
+            raise PlanError(f"There is no technique {technique!r} to leave out; there are: {known}.")
     built: list[tuple[Plan, Evaluator]] = []
     unbuilt = []
     for plan in plans:
@@ -182,6 +188,9 @@ def _build(
             raise PlanError(f"The plan {plan.name} is what tuning finds: it cannot be a candidate.")
         if names.count(plan.name) > 1:
             raise PlanError(f"The plan {plan.name} is there {names.count(plan.name)} times: name each once.")
+        if plan.technique in skip and plan != REFERENCE:
+            unbuilt.append(Unbuilt(plan, f"the technique {plan.technique} was left out on request."))
+            continue
         try:
             built.append((plan, build_evaluator(model, plan, device)))
         except AccelError as error:

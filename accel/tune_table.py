@@ -18,9 +18,7 @@ TUNE_COLUMNS = (
 def tune_table(result: TuneResult) -> Table:
     """One row a plan and system; then a row for each plan that could not be built."""
     rows = [_row(point, result) for point in result.points]
-    rows += [
-        (one.plan.name, one.plan.dtype, *(None,) * 10, "cannot be built", "", "") for one in result.unbuilt
-    ]
+    rows += [(one.plan.name, one.plan.dtype, *(None,) * 10, "not tried", "", "") for one in result.unbuilt]
     return Table(TUNE_COLUMNS, tuple(rows))
 
 
@@ -69,7 +67,7 @@ def tune_notes(result: TuneResult) -> list[str]:
         if point.over_budget and not point.measurement.failure:
             where = point.measurement
             notes.append(f"{where.plan.name} is over the budget on {where.system.name}: {point.over_budget}.")
-    notes += [f"{one.plan.name} cannot be built: {one.reason}" for one in result.unbuilt]
+    notes += [f"{one.plan.name} was not tried: {one.reason}" for one in result.unbuilt]
     if result.memory:
         notes.append(_of_memory(result.memory, _largest(result)))
     return notes + benchmark_notes(result.benchmark)

@@ -71,6 +71,8 @@ class TuneParameters:
     """Judged only with `stress`."""
     plans: tuple[str, ...] = ()
     """Which to choose from, by name or file; empty for every plan and its variants."""
+    skip: tuple[str, ...] = ()
+    """Techniques to leave out: `compile` takes minutes for every plan."""
     sizes: tuple[int, ...] = (18, 96, 192)
     """Atoms of the systems that are timed; the nearest that can be built are taken."""
     structures: str = "shipped:liquid"

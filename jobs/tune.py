@@ -58,6 +58,7 @@ def run(spec: RunSpec, emit: Callable[[Body], object]) -> Outcome:
         budget,
         labelled,
         plans=plans,
+        skip=asked.skip,
         repeats=asked.repeats,
         seed=spec.seed,
         stress=asked.stress,
@@ -66,7 +67,7 @@ def run(spec: RunSpec, emit: Callable[[Body], object]) -> Outcome:
         report=Reporter(emit),
     )
     plan = result.tuned_plan(tuned_on(model, systems, spec.device))
-    if not asked.plans:  # `auto` is the fastest of all
+    if not asked.plans:  # a choice among a few is not what `auto` promises
         remember(model, plan, spec.device)
     table, notes = tune_table(result), tune_notes(result)
     for one in result.break_even:

@@ -266,7 +266,7 @@ def test_a_plan_that_cannot_be_built_is_listed_with_its_reason(found: tuple[Tune
     assert any("compile cannot be built" in one.message for one in told if isinstance(one, Noted))
     assert "compile" not in {point.measurement.plan.name for point in tuned.points}
     rows = {row[0]: dict(zip(TUNE_COLUMNS, row, strict=True)) for row in tune_table(tuned).rows}
-    assert (rows["compile"]["ms"], rows["compile"]["budget"]) == (None, "cannot be built")
+    assert (rows["compile"]["ms"], rows["compile"]["budget"]) == (None, "not tried")
     assert any("needs a C++ compiler" in note for note in tune_notes(tuned))
 
 
@@ -311,6 +311,16 @@ def test_what_cannot_be_chosen_from_is_refused(model: nn.Module) -> None:
         run_tuning(model, systems, BUDGET, plans=[named_plan("swap")] * 2)
     with pytest.raises(PlanError, match="nothing to tune for"):
         run_tuning(model, [], BUDGET)
+    with pytest.raises(PlanError, match="no technique 'swop' to leave out; there are: auto, compile"):
+        run_tuning(model, systems, BUDGET, skip=["swop"])
+
+
+def test_what_is_left_out_is_listed_too_and_the_reference_stays(model: nn.Module) -> None:
+    systems = make_systems(model, load_structures("shipped:liquid"), [6])
+    tuned = run_tuning(model, systems, BUDGET, plans=[named_plan("swap")], skip=["swap", "mace"], repeats=1)
+    assert [point.measurement.plan for point in tuned.points] == [REFERENCE]
+    (left,) = tuned.unbuilt
+    assert (left.plan.name, left.reason) == ("swap", "the technique swap was left out on request.")
 
 
 def test_coarser_tables_have_fewer_knots_and_keep_their_tolerance(model: nn.Module) -> None:
