@@ -224,7 +224,7 @@ def test_a_limit_that_is_none_is_refused_with_the_units_there_are(text: str, qua
 
 
 def test_a_budget_needs_only_force_and_energy() -> None:
-    assert make_budget("0.1meV/A", "0.01meV/atom") == ErrorBudget(0.01, 0.1, 1.0, 0.1)
+    assert make_budget("0.1meV/A", "0.01meV/atom") == USUAL_BUDGET
     every = make_budget("1meV/A", "1meV/atom", force_max="2meV/A", stress="3meV/A3")
     assert every == ErrorBudget(1.0, 1.0, 2.0, 3.0)
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import pytest
 
 import accel
 from accel.data import load_structures, sized_system
-from accel.plan import REFERENCE, build_evaluator, find_plan
+from accel.plan import REFERENCE, USUAL_BUDGET, ErrorBudget, build_evaluator, find_plan
 from accel.reference import load_model
 from accel.tune_table import TUNE_COLUMNS
 from jobs import tune
@@ -68,6 +69,11 @@ def test_tuning_tells_everything_and_leaves_a_plan(tmp_path: Path) -> None:
     right = build_evaluator(load_model("h2co-small"), REFERENCE).evaluate(atoms)
     atoms.calc = accel.Calculator("h2co-small", plan)
     assert abs(atoms.get_forces() - right.forces).max() < 1e-3
+
+
+def test_auto_finds_what_a_spec_that_names_no_budget_tuned_for() -> None:
+    names = [item.name for item in fields(ErrorBudget)]
+    assert ErrorBudget(**{name: getattr(TuneParameters(), name) for name in names}) == USUAL_BUDGET
 
 
 @pytest.mark.parametrize(
