@@ -34,7 +34,7 @@ for folder in "$@"; do
 done
 
 install -d -o munge -g munge -m 755 /run/munge
-install -d -o root -g utmp -m 775 /run/screen
+install -d -m 1777 /run/screen
 install -d -m 755 /run/sshd
 install -d -o mysql -g mysql -m 755 /run/mysqld
 echo ready

@@ -118,10 +118,11 @@ class Cluster:
         self.state.mkdir(exist_ok=True)
         files.write(self.state, self.address)
         self.boot(site.MACHINES, keep=keep)
-        self._start_master()
+        for login in site.LOGINS:
+            self.start_sshd(site.LOGIN.name, login.name, pam=login.name)
         for machine in site.COMPUTE:
-            self._start_node(machine)
-        self._start_login()
+            self.start_sshd(machine.name, machine.name, pam="node")
+        self._start_slurm()
         wait_for(lambda: self._idle_nodes() == len(site.COMPUTE), "the nodes to be idle")
 
     def down(self) -> None:
@@ -172,15 +173,21 @@ class Cluster:
 
     # -- services ----------------------------------------------------------------------------------
 
-    def _start_master(self) -> None:
+    def _start_slurm(self) -> None:
         self.start_database()
         # slurmdbd gives up where the database is not there yet.
-        wait_for(lambda: self.master.run("test", "-S", "/run/mysqld/mysqld.sock", check=False).returncode == 0, "MariaDB")
+        self._wait_on_master("MariaDB", "test", "-S", "/run/mysqld/mysqld.sock")
         self.start_slurmdbd()
-        wait_for(lambda: self.master.run("sacctmgr", "-n", "list", "cluster", check=False).returncode == 0, "slurmdbd")
+        self._wait_on_master("slurmdbd", "sacctmgr", "-n", "list", "cluster")
+        for machine in site.COMPUTE:
+            self.start_slurmd(machine.name)
+        # All of it before slurmctld, which misses what it is told while it starts.
         accounting = (site.FILES / "accounting.sacctmgr").read_text()
         self.master.run("sacctmgr", "-i", "-Q", stdin=accounting)
         self.start_slurmctld()
+
+    def _wait_on_master(self, what: str, *argv: str) -> None:
+        wait_for(lambda: self.master.run(*argv, check=False).returncode == 0, what)
 
     def start_database(self) -> None:
         """Start MariaDB: without privileges, for only root and slurm can reach its socket."""
@@ -221,14 +228,6 @@ class Cluster:
         # Every sshd asks PAM for the service of the same name: give each its own file of that name.
         own_pam = f"mount --bind /srv/pam/{pam} /etc/pam.d/sshd && exec {_SBIN}/sshd -D -e -f /etc/ssh/sshd-{name}"
         self.hosts[host].serve(f"sshd-{name}", ["unshare", "--mount", "sh", "-c", own_pam])
-
-    def _start_node(self, machine: site.Machine) -> None:
-        self.start_slurmd(machine.name)
-        self.start_sshd(machine.name, machine.name, pam="node")
-
-    def _start_login(self) -> None:
-        for login in site.LOGINS:
-            self.start_sshd(site.LOGIN.name, login.name, pam=login.name)
 
     def _idle_nodes(self) -> int:
         listing = self.login.run("sinfo", "-h", "-N", "-o", "%N %t", check=False).stdout.splitlines()
