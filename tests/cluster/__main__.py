@@ -55,6 +55,9 @@ def _described(cluster: Cluster) -> str:
             f"  ssh -F {cluster.ssh_config} cpu-q-1    while a job of yours runs there",
             f"Password: {site.PASSWORD}. One-time code for now: {cluster.codes.next()}.",
             f"Secret for an authenticator: {site.CODE_SECRET}.",
+            "",
+            f"A profile for it is in {cluster.client}/mace-workbench/config.toml; to use it:",
+            f"  XDG_CONFIG_HOME={cluster.client} mace-workbench",
         ]
     )
 

@@ -6,12 +6,13 @@ login node are made of.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
-import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from tests.cluster import files, packages, site
@@ -53,24 +54,20 @@ class Cluster:
     @classmethod
     def reserve(cls) -> Cluster:
         """One with a number that nobody uses, for as long as this process lives."""
-        for number in _NUMBERS:
-            cluster = cls(number)
-            if cluster.state.exists() and not cluster._owner_lives():
-                cluster.down()
-            try:
+        with _alone():
+            for number in _NUMBERS:
+                cluster = cls(number)
+                if cluster.state.exists():
+                    if cluster._owner_lives():
+                        continue
+                    cluster.down()
                 cluster.state.mkdir()
-            except FileExistsError:
-                continue
-            (cluster.state / "owner").write_text(str(os.getpid()))
-            return cluster
+                (cluster.state / "owner").write_text(str(os.getpid()))
+                return cluster
         raise HostFailed(f"All of {_STATE}/{_NAME}-* are in use.")
 
     def _owner_lives(self) -> bool:
-        try:
-            return Path("/proc", (self.state / "owner").read_text()).exists()
-        except FileNotFoundError:
-            # Just being made, or left up: neither is to be swept away.
-            return True
+        return Path("/proc", (self.state / "owner").read_text()).exists()
 
     # -- where things are --------------------------------------------------------------------------
 
@@ -145,8 +142,12 @@ class Cluster:
         for host in hosts:
             host.finish()
         for host in hosts:
-            files_ = ["--key-file=/etc/munge/munge.key", "--log-file=/run/munge/log", "--seed-file=/run/munge/seed"]
-            host.serve("munged", [f"{_SBIN}/munged", "-F", "--num-threads=2", *files_], user="munge")
+            own = [
+                "--key-file=/etc/munge/munge.key",
+                "--log-file=/run/munge/log",
+                "--seed-file=/run/munge/seed",
+            ]
+            host.serve("munged", [f"{_SBIN}/munged", "-F", "--num-threads=2", *own], user="munge")
 
     # -- the network -------------------------------------------------------------------------------
 
@@ -171,6 +172,14 @@ class Cluster:
             steps += [f"addr add {self.address}/30 dev wan", "link set wan up"]
         _ip(pid, *steps)
 
+    def cut(self) -> None:
+        """Take the link to the laptop down without telling either side: packets vanish."""
+        _ip(self.login.pid, "link set wan down")
+
+    def mend(self) -> None:
+        """Put the link back."""
+        _ip(self.login.pid, "link set wan up")
+
     # -- services ----------------------------------------------------------------------------------
 
     def _start_slurm(self) -> None:
@@ -191,7 +200,11 @@ class Cluster:
 
     def start_database(self) -> None:
         """Start MariaDB: without privileges, for only root and slurm can reach its socket."""
-        quick = ["--innodb-flush-method=nosync", "--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0"]
+        quick = [
+            "--innodb-flush-method=nosync",
+            "--innodb-flush-log-at-trx-commit=0",
+            "--innodb-doublewrite=0",
+        ]
         small = ["--innodb-buffer-pool-size=64M", "--innodb-log-file-size=8M", "--performance-schema=0"]
         self.master.serve(
             "mariadbd",
@@ -226,13 +239,26 @@ class Cluster:
     def start_sshd(self, host: str, name: str, *, pam: str) -> None:
         """Start an sshd with the configuration `/etc/ssh/sshd-NAME` and the PAM stack `site/pam/PAM`."""
         # Every sshd asks PAM for the service of the same name: give each its own file of that name.
-        own_pam = f"mount --bind /srv/pam/{pam} /etc/pam.d/sshd && exec {_SBIN}/sshd -D -e -f /etc/ssh/sshd-{name}"
+        own_pam = (
+            f"mount --bind /srv/pam/{pam} /etc/pam.d/sshd && exec {_SBIN}/sshd -D -e -f /etc/ssh/sshd-{name}"
+        )
         self.hosts[host].serve(f"sshd-{name}", ["unshare", "--mount", "sh", "-c", own_pam])
 
     def _idle_nodes(self) -> int:
         listing = self.login.run("sinfo", "-h", "-N", "-o", "%N %t", check=False).stdout.splitlines()
         # A star says that the node has not answered yet.
         return len({line for line in listing if line.split()[1] in ("idle", "mix", "alloc", "comp")})
+
+
+@contextmanager
+def _alone() -> Iterator[None]:
+    """Not at the same time as anybody else who reserves a number."""
+    folder = os.open(_STATE, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
 
 
 def _ip(pid: int | None, *steps: str) -> None:

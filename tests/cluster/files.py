@@ -12,6 +12,7 @@ import secrets
 import shutil
 import stat
 import subprocess
+import sys
 from pathlib import Path
 
 from tests.cluster import site
@@ -67,7 +68,9 @@ def _table_of_procedures() -> str:
 
 def _accounts(etc: Path) -> None:
     lines = {
-        "passwd": [f"{user.name}:x:{user.uid}:{user.uid}::/home/{user.name}:/bin/bash" for user in site.USERS],
+        "passwd": [
+            f"{user.name}:x:{user.uid}:{user.uid}::/home/{user.name}:/bin/bash" for user in site.USERS
+        ],
         "group": [f"{user.name}:x:{user.uid}:" for user in site.USERS],
         "shadow": [f"{user.name}:{site.PASSWORD_HASH}:19000:0:99999:7:::" for user in site.USERS],
     }
@@ -116,8 +119,8 @@ def _client(state: Path, login_address: str) -> None:
     client = state / "client"
     new_key(client / "id_ed25519", "laptop")
     for user in site.USERS:
-        with (state / "home" / user.name / ".ssh/authorized_keys").open("a") as keys:
-            keys.write(public_key(client / "id_ed25519") + "\n")
+        with (state / "home" / user.name / ".ssh/authorized_keys").open("a") as authorized:
+            authorized.write(public_key(client / "id_ed25519") + "\n")
     keys = state / "etc/ssh/host_keys"
     known = [
         f"{known_as(login_address, login.port)} {public_key(keys / site.LOGIN.name)}" for login in site.LOGINS
@@ -125,6 +128,8 @@ def _client(state: Path, login_address: str) -> None:
     known += [f"{machine.name} {public_key(keys / machine.name)}" for machine in site.COMPUTE]
     (client / "known_hosts").write_text("\n".join([*known, ""]))
     (client / "ssh_config").write_text(_ssh_config(client, login_address))
+    (client / "mace-workbench").mkdir()
+    (client / "mace-workbench/config.toml").write_text(_profile(client))
 
 
 def _ssh_config(client: Path, login_address: str) -> str:
@@ -144,6 +149,26 @@ def _ssh_config(client: Path, login_address: str) -> str:
             "  IdentitiesOnly yes",
             f"  UserKnownHostsFile {client}/known_hosts",
             "  GlobalKnownHostsFile /dev/null",
+            "",
+        ]
+    )
+
+
+def _profile(client: Path) -> str:
+    """A configuration of the program in which the site is the default place."""
+    return "\n".join(
+        [
+            'default = "cluster"',
+            "",
+            "[profiles.cluster]",
+            'connection = "asyncssh"',
+            'host = "login"',
+            f'ssh_config = "{client}/ssh_config"',
+            'scheduler = "slurm"',
+            'account = "MACE-SL3-CPU"',
+            'partition = "icelake"',
+            'work_folder = "rds/hpc-work/mace-workbench"',
+            f'python = "{sys.executable}"',
             "",
         ]
     )

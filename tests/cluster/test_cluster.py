@@ -44,7 +44,9 @@ def as_user(cluster: Cluster, *argv: str) -> str:
 @contextmanager
 def running_job(cluster: Cluster) -> Iterator[str]:
     """A job of the user's that runs; the name of its node."""
-    job = as_user(cluster, "sbatch", "--parsable", *_JOB, "-D", "/tmp", "-w", "cpu-q-1", "--wrap", "sleep 600")
+    job = as_user(
+        cluster, "sbatch", "--parsable", *_JOB, "-D", "/tmp", "-w", "cpu-q-1", "--wrap", "sleep 600"
+    )
     wait_for(lambda: as_user(cluster, "squeue", "-h", "-j", job, "-o", "%T") == "RUNNING", "the job to run")
     try:
         yield as_user(cluster, "squeue", "-h", "-j", job, "-o", "%N")
@@ -63,9 +65,7 @@ def test_a_key_and_a_one_time_code_let_the_user_in(cluster: Cluster) -> None:
 
 
 def test_a_password_and_a_one_time_code_let_the_user_in(cluster: Cluster) -> None:
-    done = ssh(
-        cluster, "login-password-code", "hostname", password=site.PASSWORD, code=cluster.codes.next()
-    )
+    done = ssh(cluster, "login-password-code", "hostname", password=site.PASSWORD, code=cluster.codes.next())
     assert done.stdout == "login-q-1\n", done.stderr
 
 
@@ -111,7 +111,9 @@ def test_a_node_is_reached_only_through_the_login_node(cluster: Cluster) -> None
 
 
 def test_a_job_completes_and_accounting_knows(cluster: Cluster) -> None:
-    job = as_user(cluster, "sbatch", "--parsable", *_JOB, "-o", "job.out", "-D", "/home/mw123", "--wrap", "hostname")
+    job = as_user(
+        cluster, "sbatch", "--parsable", *_JOB, "-o", "job.out", "-D", "/home/mw123", "--wrap", "hostname"
+    )
     state = ["sacct", "-n", "-X", "-j", job, "-o", "state"]
     wait_for(lambda: as_user(cluster, *state) == "COMPLETED", "the job to complete")
     assert as_user(cluster, "cat", "/home/mw123/job.out") in ("cpu-q-1", "cpu-q-2")
@@ -152,9 +154,8 @@ def test_a_sintr_session_ends_with_its_terminal(cluster: Cluster) -> None:
     )
     os.close(inside)
     seen = b""
-    while b"$ " not in seen:
+    while b"mw123@cpu-q-" not in seen:
         seen += os.read(terminal, 4096)
-    assert b"cpu-q-" in seen
     job = as_user(cluster, "squeue", "-h", "-n", "sintr", "-t", "R", "-o", "%i")
     assert job
     os.close(terminal)
@@ -173,9 +174,7 @@ def test_a_second_cluster_comes_up_twice_and_leaves_nothing(cluster: Cluster) ->
         assert ssh(second, "login", "hostname").stdout == "login-q-1\n"
         second.down()
         assert not second.state.exists()
-        assert not {
-            pid for pid in Path("/proc").glob("[0-9]*") if _space(pid) in spaces
-        }, "processes are left"
+        assert not [pid for pid in Path("/proc").glob("[0-9]*") if _space(pid) in spaces]
     assert _machine() == before
 
 
@@ -224,11 +223,11 @@ def _machine() -> tuple[str, ...]:
 def _space(process: Path) -> str:
     try:
         return str((process / "ns/pid").readlink())
-    except FileNotFoundError:
+    except OSError:  # it has ended, or is nobody's to look at
         return ""
 
 
 def _spaces(cluster: Cluster) -> set[str]:
     """The process namespaces of its hosts."""
     pids = [host.pid for host in cluster.hosts.values()]
-    return {_space(Path(f"/proc/{pid}")) for pid in pids}
+    return {_space(Path(f"/proc/{pid}")) for pid in pids} - {""}
