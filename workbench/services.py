@@ -305,7 +305,9 @@ class Services:
             self._sites[described.name] = Site(
                 profile=described,
                 connection=connection,
-                scheduler=ProcessScheduler(connection, work_folder, slots=described.slots),
+                scheduler=ProcessScheduler(
+                    connection, work_folder, slots=described.slots, python=described.python or sys.executable
+                ),
                 work_folder=work_folder,
                 python=described.python or sys.executable,
             )

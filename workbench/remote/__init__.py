@@ -1,0 +1,1 @@
+"""Hosts: connections to them behind `ports.Connection`, and the code that is brought there."""

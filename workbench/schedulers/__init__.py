@@ -1,0 +1,1 @@
+"""What starts jobs on a host and knows what became of them, behind `ports.Scheduler`."""

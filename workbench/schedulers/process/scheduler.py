@@ -1,0 +1,132 @@
+"""ProcessScheduler: jobs on a host without Slurm, or on this machine.
+
+What starts, watches and ends a job is `jobs.detach`, which is on the host with the rest of the code.
+This side only asks it: one command for whatever is wanted of any number of jobs, so that it costs the
+same over SSH as here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from workbench.errors import SchedulerError
+from workbench.model.job import Job, JobKey, JobState, JobStatus
+from workbench.ports import Connection
+from workbench.remote import bundle
+
+_GRACE_S = 10.0
+"""Between SIGTERM and SIGKILL."""
+_SUBMIT_S = 120.0
+"""How long a submission may be under way before a job of which nothing is there counts as lost."""
+_NO_COMMAND = (126, 127)
+"""What a shell answers where a program is not there, or is none."""
+
+
+class ProcessScheduler:
+    """Implements `ports.Scheduler` over any connection."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        work_folder: str,
+        *,
+        slots: int = 1,
+        python: str = "python3",
+        grace_s: float = _GRACE_S,
+    ) -> None:
+        self._connection = connection
+        self._work_folder = work_folder
+        self._slots = slots
+        self._python = python
+        self._grace_s = grace_s
+        self._code: str | None = None
+        self._deploying = asyncio.Lock()
+
+    async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
+        """Have `argv` run in the job's folder when its turn has come."""
+        return self._key(await self._start("submit", job, argv=list(argv), env=dict(env)))
+
+    async def requeue(self, job: Job) -> JobKey:
+        """Start a job that is over once more, in the same folder and by the same script."""
+        return self._key(await self._start("requeue", job))
+
+    async def cancel(self, job: Job) -> None:
+        """Ask a job to end."""
+        await self._ask("cancel", [_request(job)])
+
+    async def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
+        """What is known of these jobs; one command."""
+        if not jobs:
+            return {}
+        answers = await self._ask("status", [_request(job) for job in jobs])
+        now = time.time()
+        return {
+            job.id: _status(answer)
+            for job, answer in zip(jobs, answers, strict=True)
+            if answer["state"] != "ABSENT" or job.key is not None or now - job.created_at > _SUBMIT_S
+        }
+
+    async def _start(self, command: str, job: Job, **more: object) -> Mapping[str, Any]:
+        request = {
+            **_request(job),
+            "queue": f"{self._work_folder}/queue",
+            "slots": self._slots,
+            "time_limit_s": job.spec.resources.time_limit_s,
+            "grace_s": self._grace_s,
+            **more,
+        }
+        return (await self._ask(command, [request]))[0]
+
+    async def _ask(self, command: str, requests: Sequence[Mapping[str, object]]) -> list[Mapping[str, Any]]:
+        """One answer to each request."""
+        argv = [self._python, "-E", "-S", "-m", "jobs.detach", command]
+        lines = "".join(json.dumps(request) + "\n" for request in requests)
+        code = await self._code_folder()
+        done = await self._connection.run(argv, stdin=lines.encode(), cwd=code, check=False)
+        if done.exit_status != 0:
+            self._code = None  # it may be the code that is gone: the next time it is put back
+            said = done.stderr.decode(errors="replace").strip().splitlines()
+            sentence = said[-1] if said else f"the command ended with {done.exit_status}"
+            if done.exit_status in _NO_COMMAND:
+                sentence += " (`python` in the profile should name an interpreter on that host)"
+            raise SchedulerError(f"{self._connection.host} could not do `{command}`: {sentence}")
+        try:
+            answers = [json.loads(line) for line in done.stdout.splitlines()]
+        except ValueError:
+            answers = []
+        if len(answers) != len(requests):
+            raise SchedulerError(
+                f"{self._connection.host} answered to {command} with something else than was asked: "
+                f"{done.stdout[:200].decode(errors='replace')!r}."
+            )
+        return answers
+
+    async def _code_folder(self) -> str:
+        """Where `jobs` is on the host, brought there once."""
+        async with self._deploying:
+            if self._code is None:
+                self._code = await bundle.deploy(self._connection, f"{self._work_folder}/code")
+        return self._code
+
+    def _key(self, answer: Mapping[str, Any]) -> JobKey:
+        return JobKey(self._connection.host, answer["id"], answer["submitted_at"])
+
+
+def _request(job: Job) -> dict[str, object]:
+    return {"id": job.id, "folder": job.folder}
+
+
+def _status(answer: Mapping[str, Any]) -> JobStatus:
+    state = answer["state"]
+    return JobStatus(
+        state=JobState.LOST if state == "ABSENT" else JobState(state),
+        reason=answer["reason"],
+        started_at=answer.get("started_at"),
+        ended_at=answer.get("ended_at"),
+        exit_code=answer.get("exit_code"),
+        node=answer.get("node", ""),
+    )
