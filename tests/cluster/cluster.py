@@ -87,7 +87,8 @@ class Cluster:
         return f"198.18.{self.number}.2"
 
     @property
-    def _laptop_address(self) -> str:
+    def laptop_address(self) -> str:
+        """Of this machine, as the login node reaches it."""
         return f"198.18.{self.number}.1"
 
     @property
@@ -168,7 +169,7 @@ class Cluster:
         steps += [f"addr add {machine.address}/24 dev eth0", "link set eth0 up"]
         if machine == site.LOGIN:
             _ip(None, f"link add {self._link} type veth peer name wan netns {pid}")
-            _ip(None, f"addr add {self._laptop_address}/30 dev {self._link}", f"link set {self._link} up")
+            _ip(None, f"addr add {self.laptop_address}/30 dev {self._link}", f"link set {self._link} up")
             steps += [f"addr add {self.address}/30 dev wan", "link set wan up"]
         _ip(pid, *steps)
 
