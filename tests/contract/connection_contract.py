@@ -320,9 +320,7 @@ class ConnectionContract:
             with suppress(LinkLost):
                 assert await channel.read(100) == b""
 
-    async def test_a_channel_to_where_nobody_listens_fails(
-        self, connection: Connection, here: str
-    ) -> None:
+    async def test_a_channel_to_where_nobody_listens_fails(self, connection: Connection, here: str) -> None:
         async def nobody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             raise AssertionError
 
