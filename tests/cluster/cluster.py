@@ -196,6 +196,15 @@ class Cluster:
         self.master.run("sacctmgr", "-i", "-Q", stdin=accounting)
         self.start_slurmctld()
 
+    def start_login(self, login: site.Login, *options: str) -> None:
+        """Start one more way in, with these lines of sshd_config before the usual ones."""
+        config = self.state / f"etc/ssh/sshd-{login.name}"
+        config.write_text(site.sshd_config(login, site.LOGIN, options))
+        pam = "key" if login.methods == "publickey" else "password"
+        self.start_sshd(site.LOGIN.name, login.name, pam=pam)
+        listening = ("ss", "-Hltn", f"sport = :{login.port}")
+        wait_for(lambda: self.login.run(*listening).stdout, f"sshd to listen on {login.port}")
+
     def _wait_on_master(self, what: str, *argv: str) -> None:
         wait_for(lambda: self.master.run(*argv, check=False).returncode == 0, what)
 

@@ -10,7 +10,8 @@ asked for (payload: a JSON record); it has an input, an output and a result:
 A reader that is slow holds up its own task and no other: no more than `WINDOW` bytes of a task are ever
 under way in either direction. When stdin ends, every command ends: nothing is left on the host.
 """
-# ruff: noqa: UP, SIM105, PTH -- Python 3.6 has to read this.
+# Python 3.6 has to read this, and has no `strict=`:
+# ruff: noqa: UP031, SIM105, B905, PTH102, PTH103, PTH104, PTH105, PTH108, PTH111, PTH112, PTH118, PTH120
 
 import errno
 import json

@@ -59,12 +59,14 @@ class AgentConnection:
         """The agent; one that was killed is started again, as far as the connection is still there."""
         async with self._starting:
             if self._session is None or not self._session.alive:
+                if self._session is not None:
+                    await self._session.close()
                 text, token = command()
                 session = AgentSession(self.host, await self._link.start(text))
                 try:
                     await session.begin(token, self._ping_s)
                 except BaseException:
-                    session.close()
+                    await session.close()
                     raise
                 self._session = session
             return self._session
@@ -170,7 +172,7 @@ class AgentConnection:
     async def close(self) -> None:
         """End the agent, and the connection."""
         if self._session is not None:
-            self._session.close()
+            await self._session.close()
         await self._link.close()
 
 

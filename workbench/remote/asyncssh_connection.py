@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -200,8 +200,8 @@ class _Login:
             return LoginRefused(alias, "the login was given up")
         return LoginRefused(
             alias,
-            f"it does not let {user} in ({said}); check user, key, password or code, and connect again when you "
-            "are ready: it is not tried again by itself",
+            f"it does not let {user} in ({said}); check user, key, password or code, and connect again when "
+            "you are ready: it is not tried again by itself",
         )
 
 
@@ -318,6 +318,10 @@ class _AsyncsshPipe:
         """Let go of it."""
         self._listening.cancel()
         self._process.close()
+
+    async def wait_closed(self) -> None:
+        """Until nothing of it is left on this side."""
+        await asyncio.gather(self._listening, return_exceptions=True)
 
     def said(self) -> str:
         """The end of its stderr."""

@@ -150,8 +150,8 @@ class _Login:
             return LoginRefused(self._alias, "the login was given up")
         return LoginRefused(
             self._alias,
-            f"it does not let {self._options.user} in; check user, key, password or code, and connect again when "
-            "you are ready: it is not tried again by itself",
+            f"it does not let {self._options.user} in; check user, key, password or code, and connect again "
+            "when you are ready: it is not tried again by itself",
         )
 
     async def _ask(self, text: str, *, secret: bool = True) -> str | None:
@@ -317,6 +317,9 @@ class _ParamikoPipe:
     def close(self) -> None:
         """Let go of it."""
         self._channel.close()
+
+    async def wait_closed(self) -> None:
+        """Until nothing of it is left on this side: its threads end by themselves."""
 
     def said(self) -> str:
         """The end of its stderr."""
