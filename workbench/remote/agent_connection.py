@@ -234,7 +234,7 @@ async def _take(task: Task, most: int | None = None) -> bytes:
 
 def _run(
     argv: Sequence[str], cwd: str | None, env: Mapping[str, str] | None, *, stdin: bool
-) -> dict[str, object]:
+) -> dict[str, Any]:
     return {"argv": list(argv), "cwd": cwd or "", "env": dict(env or {}), "stdin": stdin}
 
 

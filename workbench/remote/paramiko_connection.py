@@ -234,7 +234,8 @@ class _Login:
         if passphrase is None:
             return None
         try:
-            return await asyncio.to_thread(paramiko.PKey.from_path, path, passphrase.encode())
+            # Its stub says str; what it calls takes nothing but bytes.
+            return await asyncio.to_thread(paramiko.PKey.from_path, path, passphrase.encode())  # type: ignore[arg-type]
         except (ValueError, paramiko.SSHException) as error:
             reason = f"the key {path} cannot be used ({error}); was the passphrase right?"
             raise LoginRefused(self._alias, reason) from error
