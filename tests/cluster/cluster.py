@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -180,6 +181,14 @@ class Cluster:
     def mend(self) -> None:
         """Put the link back."""
         _ip(self.login.pid, "link set wan up")
+        wait_for(self._answers, "the login node to be reached again")
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection((self.address, site.LOGINS[0].port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     # -- services ----------------------------------------------------------------------------------
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import secrets
 import shutil
 import subprocess
 from collections.abc import AsyncIterator
@@ -84,13 +85,15 @@ class Laptop:
         self.folder = folder
         self.known_hosts = folder / "known_hosts"
         self.config = folder / "config"
+        # The names of sockets have to be short, and the folders of tests are not.
+        self.master = cluster.client / f"master-{secrets.token_hex(4)}"
         shutil.copy(cluster.client / "known_hosts", self.known_hosts)
 
     def target(self, alias: str = "login", *lines: str) -> SshTarget:
         """The site, with these lines of configuration before the usual ones."""
         usual = [
             f"UserKnownHostsFile {self.known_hosts}",
-            f"ControlPath {self.folder}/master-%C",
+            f"ControlPath {self.master}-%n",
             f"Include {self.cluster.ssh_config}",
         ]
         self.config.write_text("\n".join([*lines, *usual, ""]))
