@@ -7,7 +7,6 @@ event loop. It logs in as the asyncssh kind does: everything once, nothing again
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -209,14 +208,24 @@ class _Login:
     def _agent_keys(self) -> Sequence[paramiko.PKey]:
         import paramiko
 
-        place = self._options.identity_agent
-        if place not in ("SSH_AUTH_SOCK", "$SSH_AUTH_SOCK") or "SSH_AUTH_SOCK" not in os.environ:
+        if (place := self._options.agent_socket) is None:
             return []
-        keys = paramiko.Agent().get_keys()
+
+        class Agent(paramiko.agent.AgentSSH):
+            # paramiko's own looks for the one of SSH_AUTH_SOCK only.
+            def __init__(self) -> None:
+                super().__init__()
+                link = socket.socket(socket.AF_UNIX)
+                link.connect(place)
+                self._connect(link)  # type: ignore[attr-defined]
+
+        try:
+            keys = Agent().get_keys()
+        except (OSError, paramiko.SSHException):
+            return []  # no agent there
         if not self._options.identities_only:
             return keys
-        public = [path.with_name(f"{path.name}.pub") for path in self._options.identity_files]
-        named = {path.read_text().split()[1] for path in public if path.is_file()}
+        named = {path.read_text().split()[1] for path in self._options.public_keys}
         return [key for key in keys if key.get_base64() in named]
 
     async def _key(self, path: Path) -> paramiko.PKey | None:
@@ -254,8 +263,7 @@ def _translated(options: SshOptions) -> Iterator[None]:
             options.target.alias, f"the connection to {where} was broken off ({said})"
         ) from error
     except OSError as error:
-        reason = f"{where} cannot be reached ({error.strerror or error}); check the network, or the name"
-        raise ConnectionFailed(options.target.alias, reason) from error
+        raise options.unreachable(error) from error
 
 
 def _close(transports: Sequence[paramiko.Transport]) -> None:
