@@ -59,7 +59,10 @@ async def _log_in(target: SshTarget, prompter: Prompter, transports: list[parami
         transport = await asyncio.to_thread(_reach, options, before)
         transports.append(transport)
         await login.check_host(transport)
-        await login.authenticate(transport)
+        try:
+            await login.authenticate(transport)
+        finally:
+            login.close()
         transport.set_keepalive(_KEEPALIVE_S)
 
 
@@ -109,6 +112,7 @@ class _Login:
         self._alias = options.target.alias
         self._prompter = prompter
         self._given_up = False
+        self._agent: socket.socket | None = None
 
     async def check_host(self, transport: paramiko.Transport) -> None:
         """See that it is the right host, before anything of the user is sent."""
@@ -173,6 +177,11 @@ class _Login:
 
     # -- ways to log in ----------------------------------------------------------------------------
 
+    def close(self) -> None:
+        """Let go of the agent."""
+        if self._agent is not None:
+            self._agent.close()
+
     async def _by_key(self, transport: paramiko.Transport) -> list[str] | None:
         user = self._options.user
         for agent_key in await asyncio.to_thread(self._agent_keys):
@@ -208,19 +217,20 @@ class _Login:
     def _agent_keys(self) -> Sequence[paramiko.PKey]:
         import paramiko
 
-        if (place := self._options.agent_socket) is None:
+        place = self._options.agent_socket
+        if place is None:
             return []
 
         class Agent(paramiko.agent.AgentSSH):
             # paramiko's own looks for the one of SSH_AUTH_SOCK only.
-            def __init__(self) -> None:
+            def __init__(self, link: socket.socket) -> None:
                 super().__init__()
-                link = socket.socket(socket.AF_UNIX)
-                link.connect(place)
                 self._connect(link)  # type: ignore[attr-defined]
 
         try:
-            keys = Agent().get_keys()
+            self._agent = socket.socket(socket.AF_UNIX)
+            self._agent.connect(place)
+            keys = Agent(self._agent).get_keys()
         except (OSError, paramiko.SSHException):
             return []  # no agent there
         if not self._options.identities_only:

@@ -79,7 +79,8 @@ class SshOptions:
     def unreachable(self, error: OSError) -> ConnectionFailed:
         """The sentence for a host that does not answer at all."""
         # What the event loop puts into strerror is its own; a resolver's numbers are negative.
-        said = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or str(error)
+        number = error.errno or 0
+        said = os.strerror(number) if number > 0 else error.strerror or str(error)
         reason = f"{self.hostname}:{self.port} cannot be reached ({said}); check the network, or the name"
         return ConnectionFailed(self.target.alias, reason)
 
