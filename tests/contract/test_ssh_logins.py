@@ -218,6 +218,30 @@ async def test_a_user_who_wants_strict_checking_is_not_asked(connect: Any, lapto
     assert answers.shown == []
 
 
+@asking
+async def test_who_accepts_new_hosts_is_not_asked(connect: Any, laptop: Laptop) -> None:
+    laptop.known_hosts.write_text("")
+    answers = Answers()
+    target = laptop.target("login", "StrictHostKeyChecking accept-new")
+    assert await hostname(connect, target, answers) == b"login-q-1\n"
+    assert answers.shown == []
+    assert laptop.cluster.address in laptop.known_hosts.read_text()
+
+
+@asking
+async def test_a_trusted_host_is_reached_though_its_key_is_kept_nowhere(connect: Any, laptop: Laptop) -> None:
+    target = laptop.target("login", "UserKnownHostsFile /dev/null")
+    assert await hostname(connect, target, Answers(trusts=True)) == b"login-q-1\n"
+
+
+@every
+async def test_a_host_behind_several_others_is_reached(connect: Any, laptop: Laptop) -> None:
+    jumps = f"login,{site.USER.name}@{laptop.cluster.address}:22"
+    lines = [f"HostName {site.LOGIN.address}", f"HostKeyAlias {laptop.cluster.address}", f"ProxyJump {jumps}"]
+    target = laptop.target("far", "Host far", *lines, "Host *")
+    assert await hostname(connect, target) == b"login-q-1\n"
+
+
 @every
 @pytest.mark.parametrize("hashed", [False, True])
 async def test_a_changed_host_key_is_refused_with_the_way_out(

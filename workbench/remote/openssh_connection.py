@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from workbench.errors import ConnectionFailed, HostKeyRefused, LinkLost, LoginRefused
+from workbench.remote import known_hosts
 from workbench.remote.agent_connection import PING_S, AgentConnection
 from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
 
@@ -72,12 +74,8 @@ def _refusal(options: SshOptions, socket: str, said: str) -> ConnectionFailed:
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
     login = " ".join(options.target.command("-f", "-N", "-M", "-S", socket))
     if "IDENTIFICATION HAS CHANGED" in said:
-        where = options.known_hosts_files[0] if options.known_hosts_files else "~/.ssh/known_hosts"
-        return HostKeyRefused(
-            alias,
-            "its host key has changed, so somebody may be listening in: ask the site whether that is right, "
-            f"and if so forget the old one with `ssh-keygen -R '{options.known_as}' -f {where}`",
-        )
+        shown = re.search(r"SHA256:\S+", said)
+        return known_hosts.changed(options, shown[0].rstrip(".") if shown else "another")
     if "Host key verification failed" in said:
         return HostKeyRefused(
             alias,
