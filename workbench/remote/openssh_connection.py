@@ -179,7 +179,7 @@ class _OpensshPipe:
     def close(self) -> None:
         """Let go of it."""
         if self._process.returncode is None:
-            self._process.terminate()
+            self._process.kill()
 
     async def wait_closed(self) -> None:
         """Until nothing of it is left on this side."""
