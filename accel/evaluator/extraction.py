@@ -166,11 +166,11 @@ def _refuse_uncovered(model: Any) -> None:
         if type(block).__name__ not in _PLAIN_BLOCKS:
             _refuse(f"The interaction {type(block).__name__}")
         if hasattr(block, "conv_fusion") or not isinstance(block.linear, o3.Linear):
-            _refuse("A model converted to cuEquivariance or OpenEquivariance")
+            _refuse("A model whose operations have been swapped already")
     for product in model.products:
         contraction = product.symmetric_contractions
         if type(contraction).__name__ != "SymmetricContraction" or not isinstance(product.linear, o3.Linear):
-            _refuse("A model converted to cuEquivariance or OpenEquivariance")
+            _refuse("A model whose operations have been swapped already")
         if getattr(product, "use_agnostic_product", False):
             _refuse("An element-agnostic product")
         if max(part.correlation for part in contraction.contractions) > MAX_CORRELATION:

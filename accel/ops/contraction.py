@@ -147,8 +147,10 @@ class _Contraction(torch.autograd.Function):
         (gradient,) = gradients
         x, coefficients, element, *terms = ctx.saved_tensors
         if torch.is_grad_enabled():
-            out = _sum_of_terms(x, coefficients, element, *terms, ctx.n_outputs)
-            wanted = [t for t, need in zip((x, coefficients), ctx.needs_input_grad, strict=False) if need]
+            # Views, so that the gradient by one of them does not run on through what it was made of.
+            views = (x.view_as(x), coefficients.view_as(coefficients))
+            out = _sum_of_terms(*views, element, *terms, ctx.n_outputs)
+            wanted = [t for t, need in zip(views, ctx.needs_input_grad, strict=False) if need]
             found = iter(torch.autograd.grad(out, wanted, gradient, create_graph=True))
             return tuple(next(found) if need else None for need in ctx.needs_input_grad)
         g_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
