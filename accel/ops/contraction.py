@@ -94,7 +94,7 @@ class SparseSymmetricContraction(SymmetricContraction):
         )
         by_component = torch.cat([x.permute(2, 0, 1), torch.ones_like(x[:, :, 0])[None]])
         terms = (self.sparse_factors, self.sparse_monomial, self.sparse_out, self.sparse_outputs)
-        out = _Contraction.apply(by_component, coefficients, y.argmax(dim=1), *terms)
+        out = _Contraction.apply(by_component, coefficients, y.argmax(dim=1), *terms)  # type: ignore[no-untyped-call]
         parts, offset = [], 0
         for irrep in self.irreps_out:
             part = out[offset : offset + irrep.ir.dim]
@@ -149,7 +149,7 @@ class _Contraction(torch.autograd.Function):
         if torch.is_grad_enabled():
             # Views, so that the gradient by one of them does not run on through what it was made of.
             views = (x.view_as(x), coefficients.view_as(coefficients))
-            out = _sum_of_terms(*views, element, *terms, ctx.n_outputs)
+            out = _sum_of_terms(*views, element, terms[0], terms[1], terms[2], ctx.n_outputs)
             wanted = [t for t, need in zip(views, ctx.needs_input_grad, strict=False) if need]
             found = iter(torch.autograd.grad(out, wanted, gradient, create_graph=True))
             return tuple(next(found) if need else None for need in ctx.needs_input_grad)

@@ -75,7 +75,7 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
         """
         if edge_index is None:
             return self.product(x, y, weight)
-        summed: Tensor = _Convolution.apply(x, y, weight, edge_index, self)
+        summed: Tensor = _Convolution.apply(x, y, weight, edge_index, self)  # type: ignore[no-untyped-call]
         return summed
 
     def product(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
