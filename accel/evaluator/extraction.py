@@ -183,7 +183,7 @@ def _layer(block: Any, product: Any, readout: Any) -> Layer:
     """Everything one interaction does, as matrices."""
     residual = "Residual" in type(block).__name__
     skip = _per_element_matrices(block.skip_tp)
-    target = _uniform(block.irreps_out, "The message")
+    _uniform(block.irreps_out, "The message")
     contraction = product.symmetric_contractions
     return Layer(
         up=_linear_matrices(block.linear_up),
@@ -191,7 +191,7 @@ def _layer(block: Any, product: Any, readout: Any) -> Layer:
         linear=tuple(m / float(block.avg_num_neighbors) for m in _linear_matrices(block.linear)),
         message_skip=None if residual else skip,
         residual=skip if residual and product.use_sc else None,
-        polynomial=from_symmetric_contraction(contraction, n_lm=sum(ir.dim for _, ir in target)),
+        polynomial=from_symmetric_contraction(contraction),
         product=_linear_matrices(product.linear),
         readout=None if readout is None else _readout(readout),
     )
