@@ -1,0 +1,336 @@
+"""Connections through asyncssh: the default kind, which asks for what it needs within the program.
+
+Everything that the user has set in ~/.ssh/config holds (`ssh_config`); nothing is asked twice, and a
+refused login is never tried again by itself: some sites lock the account after three.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from workbench.errors import ConnectionFailed, HostKeyRefused, LinkLost, LoginRefused
+from workbench.ports import Prompter, Question
+from workbench.remote import known_hosts
+from workbench.remote.agent_connection import PING_S, AgentConnection
+from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
+
+if TYPE_CHECKING:
+    import asyncssh
+
+_PIECE = 1 << 16
+_TAIL = 2000
+"""Bytes of stderr that are kept for a message."""
+
+
+async def connect(target: SshTarget, prompter: Prompter, *, ping_s: float = PING_S) -> AgentConnection:
+    """Log in to a host.
+
+    Raises:
+        HostKeyRefused: It does not show the key that it should.
+        LoginRefused: It does not let the user in.
+        ConnectionFailed: It cannot be reached.
+    """
+    async with AsyncExitStack() as stack:
+        connection = await _log_in(target, prompter, stack)
+        return AgentConnection(
+            target.alias, _AsyncsshLink(target.alias, connection, stack.pop_all()), ping_s=ping_s
+        )
+
+
+async def _log_in(
+    target: SshTarget, prompter: Prompter, stack: AsyncExitStack
+) -> asyncssh.SSHClientConnection:
+    """Log in to a host, through others where the configuration says so; `stack` closes all of them."""
+    options = await resolve(target)
+    tunnel = None
+    for jump in options.jumps:
+        if tunnel is not None:
+            raise ConnectionFailed(
+                target.alias,
+                "it lies behind more than one ProxyJump: give each its own in the ssh configuration",
+            )
+        tunnel = await _log_in(SshTarget(jump, target.config), prompter, stack)
+    login = _Login(options, prompter, tunnel)
+    try:
+        connection = await login.attempt()
+    except HostKeyRefused:
+        # Nothing of the user has been sent yet: it may be tried again once the host is trusted.
+        if not await login.trusted():
+            raise
+        connection = await login.attempt()
+    stack.push_async_callback(_closed, connection)
+    return connection
+
+
+async def _closed(connection: asyncssh.SSHClientConnection) -> None:
+    connection.abort()
+
+
+class _Login:
+    """One login to one host."""
+
+    def __init__(
+        self, options: SshOptions, prompter: Prompter, tunnel: asyncssh.SSHClientConnection | None
+    ) -> None:
+        self._options = options
+        self._prompter = prompter
+        self._tunnel = tunnel
+        self._shown: asyncssh.SSHKey | None = None
+        self._asked: set[str] = set()
+        self._identities = list(options.identity_files)
+        self._given_up = False
+
+    async def attempt(self) -> asyncssh.SSHClientConnection:
+        """Connect and log in, once."""
+        import asyncssh
+
+        options = self._options
+        agent = _agent_of(options)
+        if agent is not None and options.identities_only and not options.identity_files:
+            agent = None
+        with _translated(self):
+            return await asyncssh.connect(
+                options.hostname,
+                options.port,
+                username=options.user,
+                config=None,
+                tunnel=self._tunnel if self._tunnel is not None else (),
+                proxy_command=options.proxy_command or None,
+                host_key_alias=options.key_alias,
+                known_hosts=self._known(),
+                client_factory=lambda: _client(self),
+                client_keys=None,
+                agent_path=agent,
+                agent_identities=self._public_keys() if options.identities_only else None,
+                keepalive_interval=30,
+            )
+
+    def _known(self) -> asyncssh.SSHKnownHosts:
+        import asyncssh
+
+        text = "".join(
+            path.read_text(errors="replace") + "\n"
+            for path in self._options.known_hosts_files
+            if path.is_file()
+        )
+        return asyncssh.import_known_hosts(text)
+
+    def _public_keys(self) -> list[str]:
+        candidates = [path.with_name(f"{path.name}.pub") for path in self._options.identity_files]
+        return [str(path) for path in candidates if path.is_file()]
+
+    # -- the host's key ----------------------------------------------------------------------------
+
+    def show(self, key: asyncssh.SSHKey) -> bool:
+        """The host's key, which is not among those that are known of it."""
+        self._shown = key
+        return False
+
+    def refusal(self) -> HostKeyRefused:
+        """Why the host's key is not taken."""
+        if self._shown is None:
+            return HostKeyRefused(
+                self._options.target.alias, "its host key or certificate is revoked or not valid"
+            )
+        shown = f"{self._shown.get_algorithm()} {self._shown.get_fingerprint()}"
+        if self._is_known():
+            return known_hosts.changed(self._options, shown)
+        return known_hosts.unknown(self._options, shown)
+
+    def _is_known(self) -> bool:
+        """Whether any key of this host is."""
+        known = self._known().match(self._options.key_alias, "", self._options.port)
+        return any(known)
+
+    async def trusted(self) -> bool:
+        """Whether the user trusts a host that was never seen before; asked once."""
+        key = self._shown
+        if key is None or self._is_known() or self._options.strict:
+            return False
+        kind = key.get_algorithm()
+        if not await self._prompter.trust(self._options.target.alias, kind, key.get_fingerprint()):
+            return False
+        known_hosts.remember(self._options, kind, key.public_data)
+        return True
+
+    # -- the user ----------------------------------------------------------------------------------
+
+    def once(self, method: str) -> bool:
+        """Whether a way to log in was not tried yet."""
+        first = method not in self._asked
+        self._asked.add(method)
+        return first
+
+    async def ask(self, text: str, *, secret: bool = True) -> str | None:
+        """An answer of the user's; none, for good, once they have given up."""
+        if self._given_up:
+            return None
+        answer = await self._prompter.ask(Question(self._options.target.alias, text, secret))
+        self._given_up = answer is None
+        return answer
+
+    async def next_key(self) -> Any:
+        """The next of the user's keys; its passphrase is asked for only when its turn comes."""
+        import asyncssh
+
+        while self._identities and not self._given_up:
+            path = self._identities.pop(0)
+            try:
+                return await asyncio.to_thread(asyncssh.load_keypairs, [str(path)])
+            except asyncssh.KeyImportError:
+                pass  # it may only want a passphrase
+            except OSError as error:
+                raise LoginRefused(
+                    self._options.target.alias, f"the key {path} cannot be read ({error})"
+                ) from error
+            passphrase = await self.ask(f"Passphrase of the key {path}")
+            if passphrase is not None:
+                return await asyncio.to_thread(asyncssh.load_keypairs, [str(path)], passphrase)
+        return None
+
+    def denied(self, said: str) -> LoginRefused:
+        """Why the user is not let in."""
+        alias, user = self._options.target.alias, self._options.user
+        if self._given_up:
+            return LoginRefused(alias, "the login was given up")
+        return LoginRefused(
+            alias,
+            f"it does not let {user} in ({said}); check user, key, password or code, and connect again when you "
+            "are ready: it is not tried again by itself",
+        )
+
+
+def _client(login: _Login) -> asyncssh.SSHClient:
+    import asyncssh
+
+    class Client(asyncssh.SSHClient):
+        def validate_host_public_key(self, host: str, addr: str, port: int, key: asyncssh.SSHKey) -> bool:
+            return login.show(key)
+
+        async def public_key_auth_requested(self) -> Any:
+            return await login.next_key()
+
+        async def password_auth_requested(self) -> str | None:
+            return await login.ask("Password") if login.once("password") else None
+
+        def password_change_requested(self, prompt: str, lang: str) -> Any:
+            return NotImplemented
+
+        def kbdint_auth_requested(self) -> str | None:
+            return "" if login.once("keyboard-interactive") else None
+
+        async def kbdint_challenge_received(
+            self, name: str, instructions: str, lang: str, prompts: Sequence[tuple[str, bool]]
+        ) -> list[str] | None:
+            answers = []
+            for text, echo in prompts:
+                answer = await login.ask(" ".join([*instructions.split(), text.strip()]), secret=not echo)
+                if answer is None:
+                    return None
+                answers.append(answer)
+            return answers
+
+    return Client()
+
+
+@contextmanager
+def _translated(login: _Login) -> Iterator[None]:
+    import asyncssh
+
+    alias = login._options.target.alias
+    where = f"{login._options.hostname}:{login._options.port}"
+    try:
+        yield
+    except asyncssh.HostKeyNotVerifiable:
+        raise login.refusal() from None
+    except asyncssh.PermissionDenied as error:
+        raise login.denied(error.reason) from None
+    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+        raise LoginRefused(alias, f"a key cannot be used ({error}); was the passphrase right?") from None
+    except asyncssh.KeyExchangeFailed as error:
+        reason = f'it offers only old or unusual ciphers ({error.reason}); set `connection = "paramiko"`'
+        raise ConnectionFailed(alias, reason) from error
+    except asyncssh.Error as error:
+        raise ConnectionFailed(alias, f"the connection to {where} was broken off ({error.reason})") from error
+    except OSError as error:
+        reason = f"{where} cannot be reached ({error.strerror or error}); check the network, or the name"
+        raise ConnectionFailed(alias, reason) from error
+
+
+def _agent_of(options: SshOptions) -> str | None:
+    if options.identity_agent == "none":
+        return None
+    if options.identity_agent in ("SSH_AUTH_SOCK", "$SSH_AUTH_SOCK"):
+        return os.environ.get("SSH_AUTH_SOCK")
+    return str(Path(options.identity_agent).expanduser())
+
+
+class _AsyncsshLink:
+    """Implements `agent_connection.Link`."""
+
+    def __init__(self, host: str, connection: asyncssh.SSHClientConnection, stack: AsyncExitStack) -> None:
+        self._host = host
+        self._connection = connection
+        self._stack = stack
+
+    async def start(self, shell_command: str) -> _AsyncsshPipe:
+        """Have the login shell run a command."""
+        with _losing(self._host):
+            process = await self._connection.create_process(shell_command, encoding=None)
+        return _AsyncsshPipe(self._host, process)
+
+    async def close(self) -> None:
+        """End it, and the connections that it goes through."""
+        await self._stack.aclose()
+
+
+class _AsyncsshPipe:
+    """Implements `agent_session.Pipe`."""
+
+    def __init__(self, host: str, process: asyncssh.SSHClientProcess[bytes]) -> None:
+        self._host = host
+        self._process = process
+        self._said = bytearray()
+        self._listening = asyncio.create_task(self._listen())
+
+    async def _listen(self) -> None:
+        with _losing(self._host):
+            while data := await self._process.stderr.read(_PIECE):
+                self._said = (self._said + data)[-_TAIL:]
+
+    async def read(self) -> bytes:
+        """Some of its stdout; none at its end."""
+        with _losing(self._host):
+            return await self._process.stdout.read(_PIECE)
+
+    async def write(self, data: bytes) -> None:
+        """To its stdin, waiting while the other side is slow."""
+        with _losing(self._host):
+            self._process.stdin.write(data)
+            await self._process.stdin.drain()
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._listening.cancel()
+        self._process.close()
+
+    def said(self) -> str:
+        """The end of its stderr."""
+        return self._said.decode(errors="replace").strip()
+
+
+@contextmanager
+def _losing(host: str) -> Iterator[None]:
+    import asyncssh
+
+    try:
+        yield
+    except asyncssh.Error as error:
+        raise LinkLost(host, f"the connection was lost ({error.reason})") from error
+    except OSError as error:
+        raise LinkLost(host, f"the connection was lost ({error.strerror or error})") from error
