@@ -5,22 +5,22 @@ The protocol, which every number of it can be read by:
 1. *Gate.* A plan is judged on the labelled structures and on every system that it is to be timed on,
    against mace-torch in fp64 and within its own tolerance. What fails is reported with its error and is
    not timed. The gate goes on through the timing: every timed answer is compared too.
-2. *First call* on a system (compilation included) apart from everything else.
+2. *First call* on a system (compilation included) apart from everything else; it is the gate's.
 3. *Warm-up*, apart, until the best of three evaluations in a row is less than 5 % faster than the best
    before them, and at most 20 evaluations; who has not settled by then is marked.
 4. *Rounds.* Each round moves the atoms anew (a seeded Gaussian of 0.01 Å about the structure), and every
    plan computes those same positions, in an order that rotates from round to round. So drift of the
    machine's speed falls on all alike, and ratios are taken pair by pair within a round.
 5. *What is timed* is all that it takes to get from positions to fp64 numbers on the host: neighbour list,
-   graph, transfer, energy, forces and where asked for stress. What mace-torch's neighbour list and graph
-   take of that is measured apart (`System.graph_ms`).
+   graph, transfer, energy, forces and where asked for stress. A plan that keeps its neighbour list while
+   atoms move less than a skin gains by that here, as it does in MD. What mace-torch's neighbour list and
+   graph take of that is measured apart (`accel.systems`).
 
 Everything here is values in, values out; whoever wants to watch passes `report`.
 """
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -30,7 +30,7 @@ import torch
 from ase import Atoms
 
 from accel.accuracy import ErrorSum, compare
-from accel.data import labels, sized_system
+from accel.data import labels
 from accel.errors import ParityError, PlanError
 from accel.measurement import (
     Advanced,
@@ -39,13 +39,12 @@ from accel.measurement import (
     Measurement,
     Noted,
     Report,
-    System,
     Timed,
     ignore,
 )
 from accel.plan import REFERENCE, Plan, build_evaluator
 from accel.prediction import Evaluator, Prediction
-from accel.reference import to_graph
+from accel.systems import System
 
 SHAKE_A = 0.01
 """Standard deviation of the displacements in each round."""
@@ -56,29 +55,8 @@ SETTLED = 0.95
 LABELLED = "labelled structures"
 """The case under which errors on them are reported."""
 _GATE_ROUNDS = 2
-_GRAPH_REPEATS = 5
 _FIXED_WORK = 40
 """What an evaluation costs whatever the size, in atoms: only for how progress is counted."""
-
-
-def make_systems(model: torch.nn.Module, base: Sequence[Atoms], sizes: Sequence[int]) -> list[System]:
-    """Systems of about these sizes made from `base`; its first structure as it is where there are none.
-
-    Raises:
-        StructureError: The model cannot take them.
-    """
-    candidates = [sized_system(base, size) for size in sizes] or [base[0]]
-    by_size = {len(atoms): atoms for atoms in candidates}
-    systems = []
-    for n_atoms, atoms in sorted(by_size.items()):
-        times = []
-        for _ in range(_GRAPH_REPEATS):
-            began = time.perf_counter()
-            graph = to_graph(atoms, model)
-            times.append((time.perf_counter() - began) * 1e3)
-        n_edges = int(graph["edge_index"].shape[1])
-        systems.append(System(f"{n_atoms} atoms", atoms, n_edges, statistics.median(times)))
-    return systems
 
 
 def run_benchmark(
@@ -160,7 +138,6 @@ class Bench:
             raise PlanError(f"A benchmark needs at least one timed round, not {repeats}.")
         self._evaluators = evaluators
         self._reference = next(evaluator for plan, evaluator in evaluators if plan == REFERENCE)
-        self._failures: dict[str, str] = {}
         self._repeats = repeats
         self._shake = np.random.default_rng(seed)
         self._stress = stress
@@ -174,86 +151,81 @@ class Bench:
         rounds = self._repeats + _GATE_ROUNDS + LEAST_WARM_UPS
         self._total = sum(_work(atoms) for atoms in labelled)
         self._total += sum(rounds * _work(system.atoms) for system in systems)
-        errors = self._labelled(labelled) if labelled else []
-        measurements = [one for system in systems for one in self._system(system)]
+        tracks = [(system, [_Lane(*one) for one in self._evaluators]) for system in systems]
+        for system, lanes in tracks:
+            self._gate(system, lanes)
+        errors, failures = self._labelled(labelled)
+        measurements = []
+        for system, lanes in tracks:
+            for lane in lanes:
+                lane.failure = lane.failure or failures.get(lane.plan.name, "")
+            self._time(system, lanes)
+            measurements += [_measurement(system, lane) for lane in lanes]
         return BenchmarkResult(tuple(measurements), tuple(errors))
 
-    # -- on the labelled structures --------------------------------------------------------------
+    def _gate(self, system: System, lanes: Sequence[_Lane]) -> None:
+        """Judge each plan on moved atoms; its first call, which may compile, is timed."""
+        for index in range(_GATE_ROUNDS):
+            atoms = self._moved(system.atoms)
+            truth = self._answer(self._reference, atoms)
+            for lane in lanes:
+                if lane.failure:
+                    continue
+                answer, ms = self._timed(lane, atoms)
+                if answer is not None and index == 0:
+                    lane.first_ms = ms
+                    self._report(Timed(lane.plan.name, system, "first", 0, ms))
+                self._judge(lane, answer, truth)
+            self._advance(_work(system.atoms), f"gate on {system.name}")
 
-    def _labelled(self, structures: Sequence[Atoms]) -> list[Compared]:
-        """Errors against the reference and the labels; who fails here is not timed."""
+    def _labelled(self, structures: Sequence[Atoms]) -> tuple[list[Compared], dict[str, str]]:
+        """Errors against the reference and the labels; why plans failed, by name."""
         against_reference = {plan.name: ErrorSum() for plan, _ in self._evaluators}
         against_labels = {plan.name: ErrorSum() for plan, _ in self._evaluators}
-        n_labels = 0
+        failures: dict[str, str] = {}
         for atoms in structures:
-            truth, label = self._reference.evaluate(atoms, stress=self._stress), labels(atoms)
-            n_labels += label is not None
+            truth, label = self._answer(self._reference, atoms), labels(atoms)
             for plan, evaluator in self._evaluators:
-                if plan.name in self._failures:
+                if plan.name in failures:
                     continue
                 try:
-                    answer = (
-                        truth
-                        if evaluator is self._reference
-                        else evaluator.evaluate(atoms, stress=self._stress)
-                    )
+                    answer = truth if evaluator is self._reference else self._answer(evaluator, atoms)
                     against_reference[plan.name].add(answer, truth)
                     if label is not None:
                         against_labels[plan.name].add(answer, replace(label, stress=None))
                 except (ParityError, PlanError) as error:
-                    self._failures[plan.name] = f"On {atoms.symbols}: {error}"
+                    failures[plan.name] = f"on {atoms.symbols}, {_clause(error)}"
             self._advance(_work(atoms), f"errors on {LABELLED}")
         compared = []
         for plan, _ in self._evaluators:
-            if plan.name in self._failures:
+            if plan.name in failures or not structures:
                 continue
             stats = against_reference[plan.name].stats
-            self._failures[plan.name] = exceeded = plan.tolerance.exceeded_by(stats)
+            exceeded = plan.tolerance.exceeded_by(stats)
             compared.append(Compared(plan.name, "reference", LABELLED, stats, exceeded))
-            if n_labels:
+            if exceeded:
+                failures[plan.name] = f"on {LABELLED}, {exceeded}"
+            if against_labels[plan.name].n_structures:
                 compared.append(Compared(plan.name, "labels", LABELLED, against_labels[plan.name].stats))
         for one in compared:
             self._report(one)
-        return compared
+        return compared, failures
 
-    # -- on one system ---------------------------------------------------------------------------
-
-    def _system(self, system: System) -> list[Measurement]:
-        """Every plan on one system: gate, first call, warm-up, rounds."""
-        lanes = [
-            _Lane(plan, evaluator, self._failures.get(plan.name, "")) for plan, evaluator in self._evaluators
-        ]
-        work = _work(system.atoms)
-        for index in range(_GATE_ROUNDS):
-            self._gate(system, lanes, first=index == 0)
-            self._advance(work, f"gate on {system.name}")
+    def _time(self, system: System, lanes: Sequence[_Lane]) -> None:
+        """Warm-up and rounds of the plans that have passed."""
         for lane in lanes:
             if not lane.failure:
                 self._warm_up(system, lane)
-        self._advance(LEAST_WARM_UPS * work, f"warm-up on {system.name}")
+        self._advance(LEAST_WARM_UPS * _work(system.atoms), f"warm-up on {system.name}")
         for index in range(self._repeats):
             self._round(system, [lane for lane in lanes if not lane.failure], index)
-            self._advance(work, f"timing {system.name}")
+            self._advance(_work(system.atoms), f"timing {system.name}")
         for lane in lanes:
             if lane.errors.n_structures:
                 stats = lane.errors.stats
                 self._report(Compared(lane.plan.name, "reference", system.name, stats, lane.failure))
             if lane.failure:
                 self._report(Noted(f"{lane.plan.name} is not timed on {system.name}: {lane.failure}."))
-        return [_measurement(system, lane) for lane in lanes]
-
-    def _gate(self, system: System, lanes: Sequence[_Lane], *, first: bool) -> None:
-        """Judge each plan on moved atoms; `first` is the first call, which is timed."""
-        atoms = self._moved(system.atoms)
-        truth = self._reference.evaluate(atoms, stress=self._stress)
-        for lane in lanes:
-            if lane.failure:
-                continue
-            answer, ms = self._timed(lane, atoms)
-            if first:
-                lane.first_ms = ms
-                self._report(Timed(lane.plan.name, system, "first", 0, ms))
-            self._judge(lane, answer, truth)
 
     def _warm_up(self, system: System, lane: _Lane) -> None:
         """Evaluate until it does not get faster any more."""
@@ -295,26 +267,33 @@ class Bench:
         self._synchronise()
         began = self._clock()
         try:
-            answer = lane.evaluator.evaluate(atoms, stress=self._stress)
+            answer = self._answer(lane.evaluator, atoms)
         except (ParityError, PlanError) as error:
-            lane.failure = str(error)
+            lane.failure = _clause(error)
             return None, 0.0
         self._synchronise()
         return answer, (self._clock() - began) * 1e3
+
+    def _answer(self, evaluator: Evaluator, atoms: Atoms) -> Prediction:
+        try:
+            return evaluator.evaluate(atoms, stress=self._stress)
+        except torch.cuda.OutOfMemoryError as error:
+            raise PlanError(
+                f"{atoms.symbols} does not fit into the memory of {self._device}: take a smaller system, or "
+                "a larger GPU."
+            ) from error
 
     def _judge(self, lane: _Lane, answer: Prediction | None, truth: Prediction) -> None:
         """Take the answer's error in, and drop the lane where it is outside the plan's tolerance."""
         if answer is None:
             return
         try:
-            error = compare(answer, truth)
             lane.errors.add(answer, truth)
-        except ParityError as error_:
-            lane.failure = str(error_)
-            return
-        lane.failure = lane.plan.tolerance.exceeded_by(error)
-
-    # -- inside ----------------------------------------------------------------------------------
+            lane.failure = lane.plan.tolerance.exceeded_by(compare(answer, truth))
+        except ParityError as error:
+            lane.failure = _clause(error)
+        if lane.failure and lane.plan == REFERENCE:
+            raise ParityError(f"The reference does not agree with itself: {lane.failure}.")
 
     def _moved(self, atoms: Atoms) -> Atoms:
         moved: Atoms = atoms.copy()
@@ -333,6 +312,11 @@ class Bench:
 def settled(times_ms: Sequence[float]) -> bool:
     """Whether the best of the last three evaluations is less than 5 % faster than the best before them."""
     return len(times_ms) >= LEAST_WARM_UPS and min(times_ms[-3:]) >= SETTLED * min(times_ms[:-3])
+
+
+def _clause(error: Exception) -> str:
+    """An error's sentence, to go on after."""
+    return str(error).rstrip(".")
 
 
 def _work(atoms: Atoms) -> int:

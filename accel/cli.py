@@ -50,10 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _bench(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
-    from accel.bench import make_systems, run_benchmark
+    from accel.bench import run_benchmark
     from accel.data import labels, load_structures
     from accel.plan import find_plan
-    from accel.table import benchmark_record, benchmark_table
+    from accel.systems import make_systems
+    from accel.table import benchmark_notes, benchmark_record, benchmark_table
 
     plans = [find_plan(name) for name in arguments.plans]
     model = _model(arguments)
@@ -76,7 +77,7 @@ def _bench(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
         show.end()
     where = provenance(device=arguments.device, threads=arguments.threads)
     table = benchmark_table(result)
-    notes = [f"Measured on {measured_on(where)}.", *show.notes]
+    notes = [*benchmark_notes(result), f"Measured on {measured_on(where)}."]
     record = {"measured_on": where, "table": table.record(), "notes": notes, **benchmark_record(result)}
     return "\n".join([table.text(), "", *notes]), record
 
@@ -116,19 +117,16 @@ def _model(arguments: argparse.Namespace) -> nn.Module:
 
 
 class _Progress:
-    """One line on a terminal's stderr that is written over; notes are kept for the end."""
+    """One line on a terminal's stderr that is written over; elsewhere a line a stage."""
 
     def __init__(self) -> None:
-        self.notes: list[str] = []
         self._stage = ""
         self._live = sys.stderr.isatty()
 
     def __call__(self, report: Timed | Compared | Advanced | Noted) -> None:
-        from accel.measurement import Advanced, Noted
+        from accel.measurement import Advanced
 
-        if isinstance(report, Noted):
-            self.notes.append(report.message)
-        elif isinstance(report, Advanced) and (self._live or report.stage != self._stage):
+        if isinstance(report, Advanced) and (self._live or report.stage != self._stage):
             self._stage = report.stage
             self.line(f"{100 * report.done // report.total:3} % {report.stage}")
 

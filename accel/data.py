@@ -7,6 +7,10 @@ which is one frame of the liquid.
 
 from __future__ import annotations
 
+import itertools
+import math
+import sqlite3
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,7 +31,11 @@ _PREFIX = "shipped:"
 _ENERGY_KEYS = ("REF_energy", "energy")
 _FORCES_KEYS = ("REF_forces", "forces")
 _STRESS_KEYS = ("REF_stress", "stress")
-_READ_ERRORS = (OSError, ValueError, LookupError, TypeError, AttributeError, AssertionError, StopIteration)
+_READ_ERRORS = (
+    OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, ArithmeticError, AssertionError,
+    StopIteration, SyntaxError, RuntimeError, ImportError, struct.error, sqlite3.Error,
+    ase.io.ParseError, ase.io.formats.UnknownFileTypeError,
+)  # fmt: skip
 """What ASE's readers raise on files that are not what they seem."""
 
 
@@ -51,7 +59,7 @@ def load_structures(name_or_path: str, *, limit: int = 0) -> list[Atoms]:
         raise StructureError(f"The structure file {path} is empty.")
     try:
         frames = list(ase.io.iread(path, index=":"))
-    except (*_READ_ERRORS, ase.io.formats.UnknownFileTypeError) as error:
+    except _READ_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise StructureError(f"ASE cannot read structures from {path}: {reason}.") from error
     if not frames:
@@ -77,14 +85,12 @@ def labels(atoms: Atoms) -> Prediction | None:
     """
     finished = atoms.calc.results if atoms.calc is not None else {}
     sources = (finished, atoms.info, atoms.arrays)
-    energy, forces = _first(_ENERGY_KEYS, sources), _first(_FORCES_KEYS, sources)
+    energy, forces, stress = (_first(keys, sources) for keys in (_ENERGY_KEYS, _FORCES_KEYS, _STRESS_KEYS))
     if energy is None or forces is None:
         return None
-    stress = _first(_STRESS_KEYS, sources)
-    if forces.shape != (len(atoms), 3) or energy.size != 1:
-        raise StructureError(
-            f"The labels of {atoms.get_chemical_formula()} do not belong to its {len(atoms)} atoms."
-        )
+    shapes_fit = energy.size == 1 and forces.shape == (len(atoms), 3)
+    if not shapes_fit or (stress is not None and stress.size not in (6, 9)):
+        raise StructureError(f"The labels of {atoms.get_chemical_formula()} are not of the right shape.")
     if not (np.isfinite(energy).all() and np.isfinite(forces).all()):
         raise StructureError(f"The labels of {atoms.get_chemical_formula()} are not all numbers.")
     return Prediction(float(energy.item()), forces, _matrix(stress) if stress is not None else None)
@@ -147,16 +153,11 @@ def sized_system(base: Sequence[Atoms], n_atoms: int) -> Atoms:
 
 
 def _repeated(bulk: Atoms, n_atoms: int) -> Atoms:
-    """The repetition that is nearest in size, unless one a little farther off is more like a cube."""
+    """Of the repetitions that come close to a cube, the one nearest in size."""
     wanted = n_atoms / len(bulk)
-    counts = range(1, int(np.ceil(wanted)) + 1)
-    choices = [(a, b, c) for a in counts for b in counts for c in counts if a * b * c <= 2 * wanted]
-
-    def misfit(repeats: tuple[int, int, int]) -> float:
-        sides = np.array(repeats) * bulk.cell.lengths()
-        return float(abs(np.log(np.prod(repeats) / wanted)) + 0.1 * np.log(sides.max() / sides.min()))
-
-    repeated: Atoms = bulk.repeat(min(choices, key=lambda repeats: (misfit(repeats), repeats)))
+    ideal = (wanted * bulk.get_volume()) ** (1 / 3) / bulk.cell.lengths()
+    choices = itertools.product(*({max(1, math.floor(r)), math.ceil(r)} for r in ideal))
+    repeated: Atoms = bulk.repeat(min(choices, key=lambda r: (abs(math.prod(r) - wanted), r)))
     return repeated
 
 
@@ -223,5 +224,5 @@ def _matrix(stress: NDArray[np.float64]) -> NDArray[np.float64]:
     """[3, 3] of a stress in any of the shapes that files give it: 3×3, nine numbers, or Voigt's six."""
     if stress.size == 9:
         return stress.reshape(3, 3)
-    xx, yy, zz, yz, xz, xy = stress
+    xx, yy, zz, yz, xz, xy = stress.ravel()
     return np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])

@@ -7,26 +7,10 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 import numpy as np
-from ase import Atoms
 
 from accel.accuracy import ErrorStats
 from accel.plan import Plan
-
-
-@dataclass(frozen=True, slots=True)
-class System:
-    """What is timed: a structure, and what it asks of a model."""
-
-    name: str
-    atoms: Atoms
-    n_edges: int
-    graph_ms: float
-    """Of which mace-torch's neighbour list and graph: the median of a few."""
-
-    @property
-    def n_atoms(self) -> int:
-        """Atoms."""
-        return len(self.atoms)
+from accel.systems import System
 
 
 @dataclass(frozen=True, slots=True)

@@ -170,11 +170,8 @@ def _assemble(record: Any, content: bytes) -> torch.nn.Module:
         raise ValueError(
             f"it is of format {record['format']}, newer than this program; update mace-workbench"
         )
-    config, rebuilt, dtype = (
-        record.get("config"),
-        record.get("rebuilt"),
-        _DTYPES.get(str(record.get("dtype"))),
-    )
+    config, rebuilt = record.get("config"), record.get("rebuilt")
+    dtype = _DTYPES.get(str(record.get("dtype")))
     if not isinstance(config, dict) or not isinstance(rebuilt, dict) or dtype is None:
         raise ValueError(f"its {CONFIG_FILE} is incomplete")
     if hashlib.sha256(content).hexdigest() != record.get("weights_sha256"):
@@ -183,7 +180,17 @@ def _assemble(record: Any, content: bytes) -> torch.nn.Module:
         state = safetensors.torch.load(content)
     except safetensors.SafetensorError as error:
         raise ValueError(f"its {WEIGHTS_FILE} is no safetensors file") from error
-    model = build_model(config, dtype)
+    return _filled(build_model(config, dtype), state, rebuilt)
+
+
+def _filled(
+    model: torch.nn.Module, state: dict[str, torch.Tensor], rebuilt: Mapping[str, Any]
+) -> torch.nn.Module:
+    """`model` with the weights of `state`, what it was `rebuilt` with checked.
+
+    Raises:
+        ValueError: They do not fit, are no numbers, or were fitted to other coupling coefficients.
+    """
     built = {name: tensor for name, tensor in model.state_dict().items() if name in rebuilt}
     try:
         model.load_state_dict({**built, **state})
@@ -191,9 +198,7 @@ def _assemble(record: Any, content: bytes) -> torch.nn.Module:
         raise ValueError("its weights do not fit its config") from error
     for name, tensor in built.items():
         if not _same(_checksum(tensor), rebuilt[name]):
-            raise ValueError(
-                f"this version of mace-torch builds another {name} than the one it was saved with"
-            )
+            raise ValueError(f"mace-torch builds another {name} here than the one it was saved with")
     for name, tensor in state.items():
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise ValueError(f"its {name} is not finite")
@@ -233,7 +238,7 @@ def _same(built: float, saved: Any) -> bool:
 
 
 def _write(path: Path, content: bytes) -> None:
-    """All of `content`, or what was there before."""
+    """Puts all of `content` into the file, or leaves it as it was."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("wb") as file:

@@ -14,9 +14,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from accel.errors import PlanError
+from accel.errors import MissingBackend, PlanError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -70,6 +70,8 @@ ROUNDING_FP64 = ErrorBudget(1e-5, 1e-5, 1e-4, 1e-5)
 """Another order of the same sums leaves about 1e-9: what is over this is another function."""
 ROUNDING_FP32 = ErrorBudget(0.1, 0.1, 1.0, 0.05)
 """Far below any model's own error; trained models show 0.002 to 0.01 meV/Å."""
+MIXED_FP32 = ErrorBudget(0.005, 0.02, 0.2, 0.02)
+"""For single precision with geometry, energies and forces summed in double."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +80,8 @@ class Plan:
 
     name: str
     technique: str = "mace"
-    """`mace`: mace-torch as it is; `compile`: torch.compile."""
+    """`mace`: mace-torch as it is; `compile`: torch.compile; `swap`: mace-torch with rewritten operations
+    (`accel.swap`); `evaluator`: compiled kernels without autograd (`accel.evaluator`)."""
     dtype: str = "float64"
     options: Mapping[str, Option] = field(default_factory=lambda: _NO_OPTIONS)
     """The technique's own, by name."""
@@ -94,7 +97,8 @@ class Plan:
 
     def to_json(self) -> str:
         """This plan as indented JSON, one key a line."""
-        record = {**asdict(self), "options": dict(self.options)}
+        record = {item.name: getattr(self, item.name) for item in fields(self)}
+        record |= {"options": dict(self.options), "tolerance": asdict(self.tolerance)}
         return json.dumps({"v": PLAN_VERSION, **record}, indent=2, allow_nan=False) + "\n"
 
     @classmethod
@@ -139,6 +143,10 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
             Plan("reference-fp32", dtype="float32", tolerance=ROUNDING_FP32),
             Plan("compile", technique="compile"),
             Plan("compile-fp32", technique="compile", dtype="float32", tolerance=ROUNDING_FP32),
+            Plan("swap", technique="swap"),
+            Plan("swap-fp32", technique="swap", dtype="float32", tolerance=ROUNDING_FP32),
+            Plan("exact", technique="evaluator"),
+            Plan("fast", technique="evaluator", dtype="float32", tolerance=MIXED_FP32),
         )
     }
 )
@@ -199,32 +207,70 @@ def build_evaluator(model: nn.Module, plan: Plan, device: str = "cpu") -> Evalua
 
 
 def _build_mace(model: nn.Module, plan: Plan, device: str) -> Evaluator:
-    import torch
-
     from accel.reference import ReferenceEvaluator
 
-    _no_options(plan)
-    # The caller's model stays in the precision and on the device in which it was handed over.
-    return ReferenceEvaluator(copy.deepcopy(model).to(getattr(torch, plan.dtype)), device=device)
+    _check_options(plan, {})
+    return ReferenceEvaluator(_copied(model, plan), device=device)
+
+
+def _build_swap(model: nn.Module, plan: Plan, device: str) -> Evaluator:
+    from accel.reference import ReferenceEvaluator
+    from accel.swap import accelerate
+
+    _check_options(plan, {})
+    swapped = _copied(model, plan)
+    accelerate(swapped)
+    return ReferenceEvaluator(swapped, device=device)
+
+
+def _build_evaluator(model: nn.Module, plan: Plan, device: str) -> Evaluator:
+    import torch
+
+    try:
+        from accel.evaluator import CompiledEvaluator
+    except ImportError as error:
+        raise MissingBackend(
+            f"Plan {plan.name} needs {error.name}, which is not installed: pip install mace-workbench[accel]."
+        ) from error
+    _check_options(plan, {})
+    if device != "cpu":
+        raise PlanError(f"Plan {plan.name} runs on the CPU only, not on {device}: use plan swap there.")
+    dtype: Literal["float64", "float32"] = "float32" if plan.dtype == "float32" else "float64"
+    return CompiledEvaluator(model, dtype=dtype, threads=torch.get_num_threads())
+
+
+def _copied(model: nn.Module, plan: Plan) -> nn.Module:
+    """A copy in the plan's precision: the caller's model stays as and where it was handed over."""
+    import torch
+
+    return copy.deepcopy(model).to(getattr(torch, plan.dtype))
 
 
 def _build_compile(model: nn.Module, plan: Plan, device: str) -> Evaluator:
     from accel.vendors.torch_compile import compiled_evaluator
 
-    _no_options(plan)
-    return compiled_evaluator(model, dtype=plan.dtype, device=device)
+    _check_options(plan, {"backend": str, "many_threads": bool})
+    backend, many_threads = plan.options.get("backend", "inductor"), plan.options.get("many_threads", False)
+    return compiled_evaluator(
+        model, dtype=plan.dtype, device=device, backend=str(backend), many_threads=bool(many_threads)
+    )
 
 
-def _no_options(plan: Plan) -> None:
-    if plan.options:
-        given = ", ".join(plan.options)
-        raise PlanError(
-            f"Plan {plan.name}: the technique {plan.technique} takes no options, and has {given}."
-        )
+def _check_options(plan: Plan, known: Mapping[str, type]) -> None:
+    """Refuse options that the technique does not have: most likely a typing mistake."""
+    for name, value in plan.options.items():
+        if name not in known:
+            there_are = f"there are: {', '.join(known)}" if known else "it has none"
+            raise PlanError(
+                f"Plan {plan.name}: the technique {plan.technique} has no option {name}; {there_are}."
+            )
+        if type(value) is not known[name]:
+            wanted = known[name].__name__
+            raise PlanError(f"Plan {plan.name}: the option {name} should be of type {wanted}, not {value!r}.")
 
 
 _BUILDERS: Mapping[str, Callable[[nn.Module, Plan, str], Evaluator]] = MappingProxyType(
-    {"mace": _build_mace, "compile": _build_compile}
+    {"mace": _build_mace, "compile": _build_compile, "swap": _build_swap, "evaluator": _build_evaluator}
 )
 
 

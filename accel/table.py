@@ -92,6 +92,21 @@ def _row(one: Measurement, labels: Compared | None) -> tuple[Cell, ...]:
     )
 
 
+def benchmark_notes(result: BenchmarkResult) -> list[str]:
+    """What belongs under the table: what the times contain, and why what is not there is not."""
+    systems = {one.system.name: one.system for one in result.measurements}
+    graphs = ", ".join(f"{system.graph_ms:.3g} ms for {name}" for name, system in systems.items())
+    notes = [
+        f"Times go from positions to forces, neighbour list and graph included (mace-torch's take {graphs})."
+    ]
+    for one in result.measurements:
+        if one.failure:
+            notes.append(f"{one.plan.name} is not timed on {one.system.name}: {one.failure}.")
+        elif not one.settled:
+            notes.append(f"{one.plan.name} on {one.system.name} still got faster when its warm-up was over.")
+    return notes
+
+
 def benchmark_record(result: BenchmarkResult) -> dict[str, Any]:
     """Everything that was measured, evaluation by evaluation, as plain JSON values."""
     return {

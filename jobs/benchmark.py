@@ -27,11 +27,12 @@ def run(spec: RunSpec, emit: Callable[[Body], object]) -> Outcome:
     # Late: libraries read the number of threads when they are loaded, and `entry` sets it first.
     import torch
 
-    from accel.bench import make_systems, run_benchmark
+    from accel.bench import run_benchmark
     from accel.data import load_structures
     from accel.plan import find_plan
     from accel.reference import describe, load_model
-    from accel.table import benchmark_record, benchmark_table, plain
+    from accel.systems import make_systems
+    from accel.table import benchmark_notes, benchmark_record, benchmark_table, plain
 
     asked = spec.parameters
     assert isinstance(asked, BenchmarkParameters)
@@ -55,11 +56,16 @@ def run(spec: RunSpec, emit: Callable[[Body], object]) -> Outcome:
         device=spec.device,
         report=Reporter(emit),
     )
-    table = benchmark_table(result)
-    log.info("Done:\n%s", table.text())
+    table, notes = benchmark_table(result), benchmark_notes(result)
+    log.info("Done:\n%s\n%s", table.text(), "\n".join(notes))
     return Outcome(
-        results={"measured_on": measured_on, "table": table.record(), **benchmark_record(result)},
-        summary={**table.record(), "measured_on": measured_on},
+        results={
+            "measured_on": measured_on,
+            "table": table.record(),
+            "notes": notes,
+            **benchmark_record(result),
+        },
+        summary={**table.record(), "measured_on": measured_on, "notes": notes},
     )
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import faulthandler
 import json
 import logging
 import os
@@ -74,6 +75,7 @@ def main(experiment: str, work: Work, argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog=f"python -m jobs.{experiment}")
     parser.add_argument("spec", type=Path, help="spec.json; events and results are written beside it")
     path: Path = parser.parse_args(argv).spec
+    faulthandler.enable()  # compiled code may crash; the log should then say where
     logging.basicConfig(stream=sys.stderr, level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         text = path.read_bytes()
@@ -163,7 +165,7 @@ class Attempt:
             message, self.exit_code = str(error), _BAD_SPEC
         elif isinstance(error, AccelError):
             message, self.exit_code = str(error), _FAILED
-        elif isinstance(error, OSError | MemoryError | ImportError):
+        elif isinstance(error, OSError | MemoryError) or _is_missing_library(error):
             message, self.exit_code = _sentence(error, self._folder), _FAILED
         else:
             foreseen, self.exit_code = False, _FAILED
@@ -203,7 +205,12 @@ def write_json(path: Path, value: Mapping[str, Json]) -> None:
         raise
 
 
-def _sentence(error: OSError | MemoryError | ImportError, folder: Path) -> str:
+def _is_missing_library(error: BaseException) -> bool:
+    """Whether the environment lacks something; an import among our own modules that fails is a bug."""
+    return isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in ("accel", "jobs")
+
+
+def _sentence(error: BaseException, folder: Path) -> str:
     """What went wrong with the machine, and the way out."""
     if isinstance(error, MemoryError):
         return "The run needs more memory than there is: ask for more, or take a smaller system."
@@ -212,6 +219,7 @@ def _sentence(error: OSError | MemoryError | ImportError, folder: Path) -> str:
             f"Python here ({sys.executable}) cannot import {error.name or 'a library'}: {error}. "
             "Install mace-workbench[accel] there, or name another Python in the profile."
         )
+    assert isinstance(error, OSError)
     where = error.filename or folder
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return f"No room is left for {where} ({error.strerror}): make room, and start the run again."

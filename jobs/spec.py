@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import types
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import asdict, dataclass, field, fields, is_dataclass
 from functools import cache
 from types import MappingProxyType
@@ -20,8 +20,6 @@ from typing import Any, ClassVar, TypeAlias, TypeVar, get_args, get_origin, get_
 SPEC_VERSION = 1
 
 _T = TypeVar("_T")
-_hints = cache(get_type_hints)
-"""Of a dataclass. Reading them anew for each of ten thousand specs would take seconds."""
 
 
 class SpecError(ValueError):
@@ -122,12 +120,18 @@ class RunSpec:
 def _build(kind: type[_T], record: Any, prefix: str) -> _T:
     if not isinstance(record, Mapping):
         raise SpecError(f"The spec's {prefix.rstrip('.') or 'content'} should be a JSON object.")
-    hints = _hints(kind)
+    hints = _hints(kind)  # type: ignore[arg-type]  # a class is hashable
     names = [item.name for item in fields(kind)]  # type: ignore[arg-type]  # every kind is a dataclass
     for key in record:
         if key not in names:
             raise SpecError(f"The spec has no key {prefix}{key}; there are: {', '.join(names)}.")
     return kind(**{key: _checked(value, hints[key], prefix + key) for key, value in record.items()})
+
+
+@cache
+def _hints(kind: Hashable) -> Mapping[str, Any]:
+    """The types of a dataclass's fields; read anew for each of ten thousand specs they would take seconds."""
+    return get_type_hints(kind)
 
 
 def _checked(value: Any, hint: Any, key: str) -> Any:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from textual import work
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from workbench.screens.run import RunScreen
 
 _TICK_S = 1.0
+_SWITCH_S = 0.0005
 
 
 class WorkbenchApp(App[None]):
@@ -73,18 +76,41 @@ class WorkbenchApp(App[None]):
         """Colours of our own, for the style sheets."""
         return series_variables(dark=self.current_theme.dark)
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether the schedulers have answered, or failed to."""
+        return self._heard_at is not None or bool(self._trouble)
+
     def on_mount(self) -> None:
         """Draw what is known, then begin to ask."""
+        # Charts are built in a thread: at Python's own 5 ms a key would wait so long at each of its steps.
+        sys.setswitchinterval(_SWITCH_S)
         self._draw_jobs()
         self.push_screen(self._jobs_screen)
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self.run_worker(self._following.states(), group="states", exclusive=True)
-        self.run_worker(self._following.progress(), group="progress", exclusive=True)
+        self._follow_states()
+        self._follow_progress()
         self.set_interval(_TICK_S, self._tick)
         if self._open_job is not None:
             self.post_message(OpenRun(self._open_job))
+
+    @work(group="states", exclusive=True)
+    async def _follow_states(self) -> None:
+        await self._following.states()
+
+    @work(group="progress", exclusive=True)
+    async def _follow_progress(self) -> None:
+        await self._following.progress()
+
+    @work(group="open run", exclusive=True)
+    async def _follow_run(self, job_id: str) -> None:
+        await self._following.open_run(job_id)
+
+    @work(group="log", exclusive=True)
+    async def _follow_log(self, job_id: str) -> None:
+        await self._following.log(job_id)
 
     # -- what was heard --------------------------------------------------------------------------
 
@@ -145,8 +171,8 @@ class WorkbenchApp(App[None]):
         job_id = self._run_id = view.job.id
         self._run_screen = RunScreen(view, self._clock())
         self.push_screen(self._run_screen, self._run_closed(self._run_screen))
-        self.run_worker(self._following.open_run(job_id), group="open run", exclusive=True)
-        self.run_worker(self._following.log(job_id), group="log", exclusive=True)
+        self._follow_run(job_id)
+        self._follow_log(job_id)
 
     def _run_closed(self, screen: RunScreen) -> Callable[[None], None]:
         def closed(_: None) -> None:
@@ -231,10 +257,8 @@ class WorkbenchApp(App[None]):
                 )
         yield SystemCommand("theme", "Choose other colours", self.action_change_theme)
 
-    def _do(self, doing: Awaitable[Job], said: str) -> None:
-        self.run_worker(self._done(doing, said), group="doing")
-
-    async def _done(self, doing: Awaitable[Job], said: str) -> None:
+    @work(group="doing")
+    async def _do(self, doing: Awaitable[Job], said: str) -> None:
         """Wait for something asked of the workbench, and say how it went."""
         try:
             job = await doing

@@ -80,7 +80,7 @@ JOBS = (
     Command("open", "enter", "open", "Open the run of the selected job"),
     Command("new", "n", "new run", "Choose a recipe, set its parameters, and start it"),
     *JOB,
-    Command("filter", "slash", "filter", "Show the jobs with these words in id, name, state or place"),
+    Command("filter", "slash", "filter", "Show the jobs with these words only; esc shows all again"),
     Command("order", "o", "order", "Order by the next column", footer=False),
     Command("reverse", "O", "reverse", "Turn the order round", footer=False),
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,22 @@ def find_spec(name_or_path: str, changes: Sequence[str] = ()) -> RunSpec:
         return RunSpec.from_json(json.dumps(record))
     except SpecError as error:
         raise SpecRefused(f"{name_or_path}: {error}") from error
+
+
+def with_absolute_paths(spec: RunSpec) -> RunSpec:
+    """`spec` with every file that is there named in full, because a run's working folder is its own."""
+
+    def absolute(value: Any) -> Any:
+        # A bare word is the name of something shipped, whatever lies in this folder.
+        if isinstance(value, str) and ("/" in value or "." in value):
+            path = Path(value).expanduser()
+            return str(path.resolve()) if path.exists() else value
+        return value
+
+    parameters = {
+        item.name: absolute(getattr(spec.parameters, item.name)) for item in fields(spec.parameters)
+    }
+    return replace(spec, model=absolute(spec.model), parameters=replace(spec.parameters, **parameters))
 
 
 def _change(record: Any, change: str) -> None:

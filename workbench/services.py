@@ -29,7 +29,7 @@ from workbench.model.profile import ClusterProfile
 from workbench.model.record import job_from_json, job_to_json
 from workbench.model.run import Run
 from workbench.ports import Connection, FileChunk, Scheduler
-from workbench.recipes import find_spec
+from workbench.recipes import find_spec, with_absolute_paths
 from workbench.remote import bundle
 from workbench.remote.local import LocalConnection
 from workbench.schedulers.process import ProcessScheduler
@@ -94,7 +94,7 @@ class Services:
         self._jobs: dict[str, Job] = {}
         self._revision = 0
         self._runs: defaultdict[str, _Followed] = defaultdict(_Followed)
-        self._searched = False
+        self._searched = self._store_failed = False
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._take_in_saved()
 
@@ -148,8 +148,8 @@ class Services:
                 heard = replace(job, status=status, as_of=self._clock())
                 self._jobs[job.id] = heard
                 if status != job.status:
-                    self._store.save(heard)
                     changed[job.id] = heard
+                    self._copy(self._store.save, heard)
         return list(changed.values())
 
     async def rediscover(self, profile: str | None = None) -> Sequence[Job]:
@@ -210,7 +210,7 @@ class Services:
         except FileFailed:  # the run has not written yet
             return FileChunk(offset, b"", 0)
         if chunk.data:
-            await asyncio.to_thread(self._store.append, job.id, chunk.offset, chunk.data)
+            await asyncio.to_thread(self._copy, self._store.append, job.id, chunk.offset, chunk.data)
         return chunk
 
     async def log(self, job_id: str, *, tail_bytes: int | None = None) -> bytes:
@@ -245,7 +245,9 @@ class Services:
     # -- doing -----------------------------------------------------------------------------------
 
     async def submit(self, spec: RunSpec, resources: Resources, *, profile: str | None = None) -> Job:
-        """Start a run."""
+        """Start a run. Files of this machine may be named by relative paths where it is here that it runs."""
+        if self._config.profile(profile).connection == "local":
+            spec = with_absolute_paths(spec)
         return await self._start(JobSpec(spec, resources), profile)
 
     async def start_demo(self) -> Job:
@@ -374,6 +376,15 @@ class Services:
         self._store.save(job)
         self._jobs[job.id] = job
         return job
+
+    def _copy(self, keep: Callable[..., None], *what: object) -> None:
+        """Keep in the store what is safe on the host; what was heard counts also where the store is full."""
+        try:
+            keep(*what)
+        except StoreError as error:
+            if not self._store_failed:
+                log.warning("%s What is heard is shown, and read again at the next start.", error)
+            self._store_failed = True
 
     def _take_in_saved(self) -> list[Job]:
         """Jobs that were saved since the last look, by this program or another; those that are news."""

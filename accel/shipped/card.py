@@ -44,7 +44,7 @@ of which the training set has none.
 
 {data}: {counts} structures, made by `{data_script}`.
 
-Trained by `{script}` in {minutes:.0f} minutes on a shared core, with {versions}:
+Trained by `{script}` in {minutes:.0f} minutes on a shared core{resumed}, with {versions}:
 
 ```
 {command}
@@ -56,8 +56,14 @@ ROW = (
 )
 
 
-def write_card(name: str, *, summary: str, script: str, command: Sequence[str], seconds: float) -> None:
-    """Measure the stored model `name`, and write its card for programs and for people."""
+def write_card(
+    name: str, *, summary: str, script: str, command: Sequence[str], seconds: float, resumed: bool = False
+) -> None:
+    """Measure the stored model `name`, and write its card for programs and for people.
+
+    `resumed` says that the training was interrupted and went on from a checkpoint, by which its result
+    differs a little from that of the same command in one go.
+    """
     model = load_model(name)
     versions = {package: importlib.metadata.version(package) for package in PACKAGES}
     card = {
@@ -74,6 +80,7 @@ def write_card(name: str, *, summary: str, script: str, command: Sequence[str], 
             "script": script,
             "command": list(command),
             "seconds": round(seconds),
+            "resumed": resumed,
             "versions": {"python": platform.python_version(), **versions},
         },
         "errors": held_out_errors(ReferenceEvaluator(model)),
@@ -130,6 +137,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         data_script=data["script"],
         script=recipe["script"],
         minutes=recipe["seconds"] / 60,
+        resumed=" (interrupted, and resumed from a checkpoint)" if recipe["resumed"] else "",
         versions=", ".join(f"{package} {version}" for package, version in recipe["versions"].items()),
         command=" ".join(recipe["command"]),
     )

@@ -2,7 +2,7 @@
 
 H/C/O in three kinds, told apart by `config_type`: `molecule`, `cluster` (2–4 molecules, free) and `liquid`
 (16 methanols in a periodic cube). Each is sampled by Langevin dynamics and labelled with GFN2-xTB
-(tblite); nothing comes from elsewhere. It takes half an hour on one core, most of it for the liquid.
+(tblite); nothing comes from elsewhere. It takes a quarter of an hour on one core, most of it for the liquid.
 
 The split: a molecule's or a cluster's frames of the three sets come from trajectories of their own, each
 from its own starting velocities (and, for clusters, its own starting arrangement). `test` holds, besides,

@@ -4,6 +4,9 @@ A model that exists cannot simply be compiled: a copy of it gives a right energy
 silently. It has to be built anew without e3nn's own code generation (`mace.tools.compile.prepare`), and
 its weights loaded into it. Shapes are dynamic, so that a moving edge count does not compile again; the
 first call takes up to minutes, and a much smaller system may cost one more compilation.
+
+On the CPU what comes out of torch 2.13 dies of a segmentation fault when it runs on more than one thread,
+and takes the process and its measurements along. So that is refused unless a plan asks for it.
 """
 
 from __future__ import annotations
@@ -26,15 +29,32 @@ _OLD_BUFFERS = "_zeroed"
 """Buffers by this ending came with mace-torch 0.3.14; they are made when a model is built, not trained."""
 
 
-def compiled_evaluator(model: torch.nn.Module, *, dtype: str, device: str) -> CompiledMace:
+def compiled_evaluator(
+    model: torch.nn.Module,
+    *,
+    dtype: str,
+    device: str,
+    backend: str = "inductor",
+    many_threads: bool = False,
+) -> CompiledMace:
     """The model, rebuilt in `dtype` on `device` and handed to torch.compile.
 
     Raises:
         MissingBackend: There is no C++ compiler, or no such device.
-        PlanError: The model cannot be rebuilt.
+        PlanError: There is no such backend, the model cannot be rebuilt, or there are several threads and
+            `many_threads` is not set.
     """
+    if backend not in torch.compiler.list_backends(None):
+        known = ", ".join(torch.compiler.list_backends(None))
+        raise PlanError(f"torch.compile has no backend {backend!r}; there are: {known}.")
     target = torch_device(device)
-    if target.type == "cpu" and _compiler() is None:
+    n_threads = torch.get_num_threads()
+    if target.type == "cpu" and backend == "inductor" and n_threads > 1 and not many_threads:
+        raise PlanError(
+            f"torch.compile crashes on the CPU with {n_threads} threads (seen with torch 2.13): "
+            'take 1 thread, or a plan with the option "many_threads": true where your torch can do it.'
+        )
+    if target.type == "cpu" and backend == "inductor" and _compiler() is None:
         raise MissingBackend(
             "torch.compile needs a C++ compiler on the CPU and finds none: install g++ or clang++, load the "
             "cluster's compiler module, or name one in CXX."
@@ -43,16 +63,16 @@ def compiled_evaluator(model: torch.nn.Module, *, dtype: str, device: str) -> Co
     from mace.tools.compile import prepare
 
     rebuilt: torch.nn.Module = prepare(lambda: _rebuilt(model, getattr(torch, dtype)))()
-    return CompiledMace(rebuilt.to(target).requires_grad_(False).eval(), getattr(torch, dtype))
+    return CompiledMace(rebuilt.to(target).requires_grad_(False).eval(), getattr(torch, dtype), backend)
 
 
 class CompiledMace:
     """A compiled model: an `Evaluator`. It compiles when it is first called."""
 
-    def __init__(self, model: torch.nn.Module, dtype: torch.dtype) -> None:
+    def __init__(self, model: torch.nn.Module, dtype: torch.dtype, backend: str) -> None:
         self._model = model
         self._dtype = dtype
-        self._compiled: Any = torch.compile(model, dynamic=True)
+        self._compiled: Any = torch.compile(model, dynamic=True, backend=backend)
 
     def evaluate(self, atoms: Atoms, *, stress: bool = False) -> Prediction:
         """Energy, forces, node energies and, for a structure periodic in all directions, stress.

@@ -6,7 +6,7 @@ import pytest
 from ase import Atoms
 from ase.build import molecule
 from ase.calculators.singlepoint import SinglePointCalculator
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from accel.data import check_elements, check_geometry, labels, load_structures, sized_system
@@ -56,6 +56,7 @@ def test_a_limit_takes_frames_from_all_of_the_file(tmp_path: Path) -> None:
         ("cut.xyz", b"3\n\nH 0 0 0\nO 0 0 1\n", "cannot read"),
         ("letters.xyz", b"1\n\nH 0 zero 0\n", "cannot read"),
         ("noise.xyz", bytes(range(256)) * 4, "cannot read"),
+        ("noise.db", bytes(range(256)) * 4, "cannot read"),
         ("noise.unheard-of", bytes(range(256)) * 4, "cannot read"),
         ("nan.xyz", b"1\n\nH 0 0 0\n1\n\nH 0 nan 0\n", "Frame 2 of .*nan.xyz cannot be used.* not numbers"),
         ("no-atoms.xyz", b"0\n\n", "no atoms|no structures"),
@@ -192,7 +193,14 @@ def test_a_large_system_is_the_liquid_repeated(n_atoms: int) -> None:
     assert system.cell.lengths().max() <= 2.01 * system.cell.lengths().min()
 
 
-@given(st.integers(min_value=1, max_value=2000))
+def test_a_long_cell_is_repeated_across_its_length() -> None:
+    rod = Atoms("H", cell=[3, 3, 12], pbc=True)
+
+    assert sized_system([rod], 16).cell.lengths().tolist() == [12, 12, 12]
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(min_value=1, max_value=20000))
 def test_a_system_of_any_size_is_the_same_each_time(n_atoms: int) -> None:
     base = load_structures("shipped:liquid")
 

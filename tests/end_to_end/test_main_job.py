@@ -113,6 +113,21 @@ def test_a_run_is_cancelled_resubmitted_and_requeued(home: Home) -> None:
     until(lambda: home.state(job_id) == "CANCELLED", "the job is cancelled again")
 
 
+def test_a_file_of_the_users_is_found_by_its_relative_path(home: Home) -> None:
+    water = "3\n\nO 0 0 0.12\nH 0 0.76 -0.47\nH 0 -0.76 -0.47\n"
+    home.data.mkdir(parents=True, exist_ok=True)
+    path = home.data.parent / "water.xyz"
+    path.write_text(water)
+    relative = os.path.relpath(path, ROOT)
+    done = home.program(
+        "submit", "demo", *TINY, "--wait", "--json",
+        "--set", f"parameters.structures={relative}", "--set", "parameters.labelled=",
+    )  # fmt: skip
+    values = json.loads(done.stdout)
+    assert values["job"]["spec"]["run"]["parameters"]["structures"] == str(path)
+    assert {row[2] for row in values["summary"]["rows"]} == {3}
+
+
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [

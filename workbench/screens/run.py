@@ -14,8 +14,9 @@ from workbench.screens.job_screen import JobScreen
 from workbench.widgets.accuracy import ErrorPanel
 from workbench.widgets.log_tail import LogTail
 from workbench.widgets.panel_tabs import PanelTabs
+from workbench.widgets.provenance import ProvenanceLine
 from workbench.widgets.results import ResultsPanel
-from workbench.widgets.run_header import Notice, ProvenanceLine, ResourceLine, RunHeader
+from workbench.widgets.run_header import Notice, ResourceLine, RunHeader
 from workbench.widgets.timing import TimingPanel
 from workbench.widgets.words import state_tone
 
@@ -34,6 +35,7 @@ class RunScreen(JobScreen):
     def __init__(self, view: RunView, now: float) -> None:
         super().__init__()
         self._view, self._now = view, now
+        self._ready = False
         self._header, self._notice = RunHeader(), Notice()
         self._tabs = PanelTabs(PANELS)
         self._timing = TimingPanel(id="timing", classes="panel -current")
@@ -44,6 +46,8 @@ class RunScreen(JobScreen):
 
     def compose(self) -> ComposeResult:
         """Header above, panels in the middle, what the numbers were measured on below."""
+        # At once, so that the first frame does not flash in the other layout.
+        self.add_class("-wide" if self.app.size.width >= _WIDE else "-narrow")
         yield self._header
         yield self._notice
         yield self._tabs
@@ -60,6 +64,7 @@ class RunScreen(JobScreen):
 
     def on_mount(self) -> None:
         """Draw what was given at the start."""
+        self._ready = True
         failed = state_tone(self._view.job.state) == "failed"
         self._show_panel("log" if failed and not self._view.run.timings else "timing")
         self.show(self._view, self._now)
@@ -77,7 +82,7 @@ class RunScreen(JobScreen):
     def show(self, view: RunView, now: float) -> None:
         """Draw what is new of the run."""
         self._view, self._now = view, now
-        if not self.is_mounted:
+        if not self._ready:  # there is nothing to draw on before it is mounted
             return
         job, run = view.job, view.run
         self._header.show(job, run, now)

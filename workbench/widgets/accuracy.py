@@ -42,9 +42,9 @@ class ErrorPanel(Chart):
         """The rows from above, each with its number beside its mark."""
         rows = self._rows[: max(1, height - 2)]
         errors = [row.force_rmse_mev_per_a for row in rows]
-        positive = [error for error in errors if error]
+        positive = [error for error in errors if error and error > 0]
         if not rows:
-            return "\n  No error has been measured yet."
+            return "No error has been measured yet."
         low, high = _limits(positive)
         left, right = math.log10(low), math.log10(high)
         names = []
@@ -55,8 +55,8 @@ class ErrorPanel(Chart):
             names.append(short(name, _NAME_WIDTH))
             marker = _MARKERS.get(row.against, _OTHER_MARKER)
             colour = self.colour(self._plans.index(row.plan))
-            x = math.log10(error) if error else left
-            if error:
+            x = math.log10(error) if error and error > 0 else left
+            if x > left:
                 plot.plot([left, x], [y, y], marker="┈", color=colour)
             said = "not known" if error is None else f"{number(error)}{'' if row.passed else ' ✗ too large'}"
             plot.text(f"{marker} {said}", x, y, alignment="left", color=colour)
@@ -89,6 +89,6 @@ def _limits(errors: Sequence[float]) -> tuple[float, float]:
     """Whole powers of ten around the errors."""
     if not errors:
         return 0.1, 10.0
-    low = 10.0 ** math.floor(math.log10(min(errors)))
-    high = 10.0 ** math.ceil(math.log10(max(errors)))
+    low = 10.0 ** max(-300, math.floor(math.log10(min(errors))))
+    high = 10.0 ** min(300, math.ceil(math.log10(max(errors))))
     return (low, high) if high > low else (low, low * 10)

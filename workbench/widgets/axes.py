@@ -34,7 +34,7 @@ def linear_ticks(low: float, high: float, most: int) -> list[float]:
     step = next(factor * power for factor in (1, 2, 5, 10) if factor * power >= rough * (1 - 1e-9))
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
-    return [index * step for index in range(first, last + 1)]
+    return [index * step for index in range(first, last + 1) if low - step / 1e6 <= index * step] or [low]
 
 
 def log_ticks(low: float, high: float, most: int) -> list[float]:

@@ -3,13 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TypeAlias
 
+from rich.console import Console
+from rich.segment import Segment
+from rich.style import Style
 from rich.text import Text
+from textual import work
+from textual.strip import Strip
 from textual_plotext import PlotextPlot
 from textual_plotext.plot import Plot
 
 N_COLOURS = 7
+_REST = 5.0
+"""The next picture waits this many times as long as the last one took: most of the time is left to keys."""
 Rgb: TypeAlias = tuple[int, int, int]
 
 
@@ -36,7 +44,7 @@ class Chart(PlotextPlot):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._picture = Text("")
+        self._lines: list[Strip] = []
         self._wanted = self._building = False
 
     def draw(self, plot: Plot, width: int, height: int) -> str | None:
@@ -57,7 +65,7 @@ class Chart(PlotextPlot):
         self._wanted = True
         if not self._building and self.is_mounted:
             self._building = True
-            self.run_worker(self._build(), group="chart")
+            self._build()
 
     def on_mount(self) -> None:
         """Begin, and begin again in other colours."""
@@ -67,24 +75,31 @@ class Chart(PlotextPlot):
         """Draw for the new size."""
         self.redraw()
 
-    def render(self) -> Text:
-        """The newest picture."""
-        return self._picture
+    def render_line(self, y: int) -> Strip:
+        """One line of the newest picture."""
+        style, width = self.rich_style, self.size.width
+        if y >= len(self._lines):
+            return Strip.blank(width, style)
+        return self._lines[y].adjust_cell_length(width, style)
 
+    @work(group="chart")
     async def _build(self) -> None:
         try:
             while self._wanted:
-                self._wanted = False
+                self._wanted, rest_s = False, 0.0
                 width, height = self.size
                 if width < 12 or height < 4:
                     continue
-                plot = self._empty(width, height)
+                plot, style = self._empty(width, height), self.rich_style
                 nothing = self.draw(plot, width, height)
                 if nothing is not None:
-                    self._picture = Text(nothing, style="italic")
+                    self._lines = [Strip([Segment("  " + nothing, style)])]
                 else:
-                    self._picture = await asyncio.to_thread(_picture, plot)
+                    began = time.monotonic()
+                    self._lines = await asyncio.to_thread(_built, plot, style, self.app.console)
+                    rest_s = _REST * (time.monotonic() - began)
                 self.refresh()
+                await asyncio.sleep(rest_s)
         finally:
             self._building = False
 
@@ -106,6 +121,7 @@ class Chart(PlotextPlot):
         return (colour.red, colour.green, colour.blue)
 
 
-def _picture(plot: Plot) -> Text:
+def _built(plot: Plot, style: Style, console: Console) -> list[Strip]:
     """The slow part; touches nothing but the plot."""
-    return Text.from_ansi(plot.build(), no_wrap=True, end="")
+    lines = Text.from_ansi(plot.build(), style=style).split("\n")
+    return [Strip(line.render(console)) for line in lines]

@@ -14,6 +14,10 @@ from workbench.model.job import Job
 from workbench.model.run import Run
 from workbench.widgets.axes import number
 from workbench.widgets.plain import plain
+from workbench.widgets.provenance import facts_of
+
+_TO_COME = "The table comes when the run has finished."
+_ENDED_WITHOUT = "This run ended without a table of results."
 
 
 class ResultsPanel(Vertical):
@@ -28,9 +32,9 @@ class ResultsPanel(Vertical):
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
-        self._summary: Mapping[str, Json] | None = None
+        self._shown: tuple[Mapping[str, Json] | None, bool] = (None, False)
         self._table: DataTable[Text] = DataTable(cursor_type="row")
-        self._below = Static("The table comes when the run has finished.", markup=False)
+        self._below = Static(_TO_COME, markup=False)
 
     def compose(self) -> ComposeResult:
         """Table above, provenance below."""
@@ -45,19 +49,15 @@ class ResultsPanel(Vertical):
     def show(self, job: Job, run: Run) -> None:
         """Draw the summary where there is a new one."""
         summary = run.result.summary if run.result else None
-        if summary is None:
-            over = job.state.is_over
-            self._below.update(
-                "This run ended without a table of results."
-                if over
-                else "The table comes when the run has finished."
-            )
-        if summary is self._summary:
+        over = job.state.is_over
+        if (summary, over) == self._shown:
             return
-        self._summary = summary
+        self._shown = (summary, over)
         self._table.clear(columns=True)
         self._table.display = summary is not None
+        self.set_class(summary is not None, "-filled")
         if summary is None:
+            self._below.update(_ENDED_WITHOUT if over else _TO_COME)
             return
         header, rows = rows_of(summary)
         whole = [[*row, *[None] * len(header)][: len(header)] for row in rows]
@@ -65,8 +65,9 @@ class ResultsPanel(Vertical):
             self._table.add_column(_cell(name, text=_is_text(whole, index)))
         for row in whole:
             self._table.add_row(*(_cell(cell, text=_is_text(whole, i)) for i, cell in enumerate(row)))
-        measured_on = summary.get("measured_on")
-        self._below.update(f"Measured on: {plain(measured_on)}" if measured_on else "")
+        told = summary.get("measured_on")
+        facts = facts_of(told) if isinstance(told, Mapping) else plain(told or "")
+        self._below.update(f"Measured on: {facts}" if facts else "")
 
 
 def rows_of(summary: Mapping[str, Json]) -> tuple[Sequence[Json], Sequence[Sequence[Json]]]:

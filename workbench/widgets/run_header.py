@@ -1,14 +1,11 @@
-"""What is always on a run's screen: where it is, what is wrong, what it uses and what it ran on."""
+"""What is always on a run's screen: where it is, what is wrong, and what it uses."""
 
 from __future__ import annotations
-
-from collections.abc import Mapping, Sequence
 
 from rich.text import Text
 from textual.widget import Widget
 from textual.widgets import Static
 
-from jobs.protocol import Json
 from workbench.model.job import Job
 from workbench.model.run import Run
 from workbench.model.series import Series
@@ -17,7 +14,6 @@ from workbench.widgets import words
 from workbench.widgets.plain import plain, short
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
-_MOST_PROVENANCE = 6
 
 
 class RunHeader(Widget):
@@ -65,8 +61,6 @@ class RunHeader(Widget):
         if fraction is None:
             return plain(job.status.reason) or f"no progress reported{'' if job.state.is_over else ' yet'}"
         parts = [f"{int(fraction * 100)}%"]
-        if run.progress:
-            parts.append(f"{run.progress.done}/{run.progress.total}")
         if left := words.eta(job, run):
             parts.append(f"{left} left")
         if run.progress and run.progress.stage and not job.state.is_over:
@@ -162,71 +156,3 @@ def sparkline(series: Series, width: int) -> str:
     if top <= 0:
         return "▁" * len(values)
     return "".join(_BLOCKS[min(7, max(0, int(value / top * 8)))] for value in values)
-
-
-class ProvenanceLine(Static):
-    """What the numbers on the screen were measured on."""
-
-    DEFAULT_CSS = """
-    ProvenanceLine {
-        height: auto;
-        max-height: 3;
-        padding: 0 1;
-        color: $text-muted;
-        background: $surface;
-    }
-    """
-
-    def __init__(self) -> None:
-        super().__init__(markup=False)
-        self._said = ""
-
-    def show(self, job: Job, run: Run, case: str) -> None:
-        """Say it of a run and of the case that is drawn."""
-        said = measured_on(job, run, case)
-        if said != self._said:
-            self._said = said
-            self.update(said)
-
-
-def measured_on(job: Job, run: Run, case: str) -> str:
-    """Model, system, device, threads, precision and versions, as far as the run has told."""
-    asked = job.spec.run
-    if run.start is None:
-        return f"asked for: model {plain(asked.model)}, {plain(asked.device)}, {_threads(asked.threads)}"
-    parts = [f"model {plain(asked.model)}"]
-    if case:
-        parts.append(_system(run, case))
-    told = dict(run.provenance)
-    parts += [plain(told.pop(key)) for key in ("device", "cpu", "gpu") if told.get(key)]
-    if isinstance(told.get("threads"), int):
-        parts.append(_threads(int(str(told.pop("threads")))))
-    parts += [f"{plain(key)} {plain(value)}" for key, value in _flat(told) if value not in (None, "")]
-    if run.start.host:
-        parts.append(f"host {plain(run.start.host)}")
-    return "Measured on: " + " · ".join(parts)
-
-
-def _system(run: Run, case: str) -> str:
-    size = run.sizes.get(case)
-    if size is None or not size.n_atoms:
-        return plain(case)
-    edges = f", {size.n_edges / size.n_atoms:.0f} edges/atom" if size.n_edges else ""
-    return f"{plain(case)}: {size.n_atoms} atoms{edges}"
-
-
-def _threads(n: int) -> str:
-    return f"{n} thread" if n == 1 else f"{n} threads"
-
-
-def _flat(told: Mapping[str, Json]) -> Sequence[tuple[str, Json]]:
-    """Keys with single values; `versions: {torch: …}` gives `torch …`."""
-    pairs: list[tuple[str, Json]] = []
-    for key, value in told.items():
-        if isinstance(value, Mapping):
-            pairs += _flat(value)
-        elif isinstance(value, list | tuple):
-            pairs.append((key, ", ".join(str(item) for item in value[:_MOST_PROVENANCE])))
-        else:
-            pairs.append((key, value))
-    return pairs

@@ -52,11 +52,14 @@ class TimingChart(Chart):
     def draw(self, plot: Plot, width: int, height: int) -> str | None:
         """Each plan's line in its colour, with its letter at its end."""
         if not self.lines:
-            return "\n  No evaluation has been timed yet."
+            return "No evaluation has been timed yet."
         drawn = {plan: line.line(width, smooth=self.smooth) for plan, line in self.lines.items()}
         low, high = self._limits([y for _, ys in drawn.values() for y in ys])
         last_x = max(xs[-1] for xs, _ in drawn.values())
-        scaled = math.log10 if self.logarithmic else float
+
+        def scaled(value: float) -> float:
+            return math.log10(max(value, low)) if self.logarithmic else value
+
         bottom, top = scaled(low), scaled(high)
         room = max(2, height - 3)
         ends = spread_out(
@@ -71,7 +74,7 @@ class TimingChart(Chart):
             plot.text(f" {letter_of(self.plans, plan)}", right, y, color=colour, alignment="left")
         plot.xlim(0, right * (1 + 3.5 / width))
         plot.ylim(bottom, top)
-        ticks = (log_ticks if self.logarithmic else linear_ticks)(low, high, max(3, height // 3))
+        ticks = (log_ticks if self.logarithmic else linear_ticks)(low, high, max(3, height // 2))
         plot.yticks([scaled(value) for value in ticks], [tick(value) for value in ticks])
         x_ticks = [value for value in linear_ticks(0, right, max(3, width // 14)) if value == int(value)]
         plot.xticks(x_ticks, [f"{int(value)}" for value in x_ticks])
@@ -110,6 +113,8 @@ class TimingPanel(Vertical):
         self._run: Run | None = None
         self._chart = TimingChart()
         self._legend = Static(markup=False)
+        self._legend_lines = 0
+        self._title = ""
 
     def compose(self) -> ComposeResult:
         """Chart above, numbers below."""
@@ -172,12 +177,17 @@ class TimingPanel(Vertical):
         chart.lines, chart.plans = self._lines(), plans
         chart.smooth, chart.logarithmic = self.smooth, self.logarithmic
         chart.redraw()
-        self._legend.update(_legend(chart, plans))
+        # A new layout of the whole screen only where the legend has gained a line.
+        self._legend.update(_legend(chart, plans), layout=len(chart.lines) != self._legend_lines)
+        self._legend_lines = len(chart.lines)
         axis = "log" if chart.logarithmic else "linear"
         lines = "smooth lines" if chart.smooth else "every point"
         cases = cases_of(run)
         where = f"{plain(self.case)} ({cases.index(self.case) + 1}/{len(cases)})" if cases else "-"
-        self.border_title = Text(f"ms, by evaluation · {where} · {axis} axis, {lines}")
+        title = f"ms, by evaluation · {where} · {axis} axis, {lines}"
+        if title != self._title:
+            self._title = title
+            self.border_title = Text(title)
 
     def _lines(self) -> dict[str, Measured]:
         return {plan: measured for (plan, case), measured in self._measured.items() if case == self.case}

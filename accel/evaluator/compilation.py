@@ -1,0 +1,60 @@
+"""How kernels are compiled, and where the compiled code is kept between runs."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, cast
+
+import numba
+from numba.core import config as numba_config
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_Function = TypeVar("_Function", bound="Callable[..., Any]")
+
+# Sums may be reordered and products fused; NaN and infinity keep their meaning, since a NaN
+# position has to be seen.
+_FASTMATH = {"reassoc", "contract", "nsz"}
+
+
+def kernel(function: _Function) -> _Function:
+    """Compile `function` at its first call, without the GIL, and keep the code on disk.
+
+    numba looks only at the file of the function itself when it decides whether code on disk is
+    fresh; kernels call each other across files, so the folder is named after all of them.
+    """
+    config: Any = numba_config  # its attributes are set when numba reads the environment
+    kept = config.CACHE_DIR
+    config.CACHE_DIR = kept or str(cache_folder())
+    try:
+        compiled = numba.njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")(function)
+    finally:
+        config.CACHE_DIR = kept
+    return cast("_Function", compiled)
+
+
+def cache_folder() -> Path:
+    """A folder that can be written, private to this user and to these sources."""
+    name = f"numba-{_digest()}"
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mace-workbench"
+    for parent in (base, Path(tempfile.gettempdir()) / f"mace-workbench-{os.getuid()}"):
+        folder = parent / name
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        except OSError:
+            continue
+        # Code that another user could have put there is never run.
+        if os.access(folder, os.W_OK) and folder.stat().st_uid == os.getuid():
+            return folder
+    return Path(tempfile.mkdtemp(prefix="mace-workbench-"))
+
+
+def _digest() -> str:
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,332 @@
+"""Reads a mace-torch model into plain arrays, and refuses by name what the compiled evaluator lacks.
+
+Everything linear is read as matrices and checked here against the module it came from on random
+input, so that a change of convention in mace-torch or e3nn stops the preparation of a model instead
+of changing its forces.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import numpy as np
+import torch
+
+from accel.errors import ModelError, PlanError
+from accel.mace_torch import o3
+from accel.ops.polynomial import SparsePolynomial, from_symmetric_contraction
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    Matrices = tuple[NDArray[np.float64], ...]
+
+MAX_ELL = 3
+MAX_CORRELATION = 3
+_PLAIN_BLOCKS = ("RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock")
+
+
+@dataclass(frozen=True, slots=True)
+class Path:
+    """One path of a convolution: sender l_in with harmonics l_edge into l_out."""
+
+    l_in: int
+    l_edge: int
+    l_out: int
+    coupling: NDArray[np.float64]
+    """[2 l_in + 1, 2 l_edge + 1, 2 l_out + 1], normalisation included."""
+
+
+@dataclass(frozen=True, slots=True)
+class Readout:
+    """Energy of an atom from its scalars: `x @ first`, and with `second` a gated layer on top."""
+
+    first: NDArray[np.float64]
+    """[n_channels, n_hidden]; one column where the readout is linear."""
+    second: NDArray[np.float64] | None
+    """[n_hidden]; None where the readout is linear."""
+    gate_scale: float
+    """Factor that e3nn puts on SiLU so that its second moment is one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """One interaction, product and readout, as matrices acting from the right on channels."""
+
+    up: Matrices
+    """By l of the sender's features: [n_channels, n_edge_channels]."""
+    paths: tuple[Path, ...]
+    """Sorted by l_out, in the order in which `linear` stacks them."""
+    linear: Matrices
+    """By l: [n_paths_of_l · n_edge_channels, n_channels], 1/avg_num_neighbors included."""
+    message_skip: tuple[Matrices, ...] | None
+    """By element, by l: [n_channels, n_channels] on the message, where the block is not residual."""
+    residual: tuple[Matrices, ...] | None
+    """By element, by l: [n_channels, n_channels] from the sender's features past the product."""
+    polynomial: SparsePolynomial
+    product: Matrices
+    """By l of the output: [n_channels, n_channels]."""
+    readout: Readout | None
+
+
+@dataclass(frozen=True, slots=True)
+class Extracted:
+    """A model as arrays, in fp64."""
+
+    atomic_numbers: NDArray[np.int64]
+    cutoff_a: float
+    max_ell: int
+    n_channels: int
+    embedding: NDArray[np.float64]
+    """[n_elements, n_channels]."""
+    layers: tuple[Layer, ...]
+    atomic_energies_ev: NDArray[np.float64]
+    """[n_elements]."""
+    scale: float
+    shift: float
+    module: Any
+    """An fp64 copy of the model on the CPU: its radial part is tabulated from itself."""
+
+
+def extract(model: Any) -> Extracted:
+    """Read `model`, a mace-torch MACE or ScaleShiftMACE.
+
+    Raises:
+        PlanError: The model has a part that the compiled evaluator does not cover.
+    """
+    model = _double_copy(model)
+    _refuse_uncovered(model)
+    irreps = o3.Irreps(model.node_embedding.linear.irreps_out)
+    scale, shift = 1.0, 0.0
+    if hasattr(model, "scale_shift"):
+        scale, shift = float(model.scale_shift.scale), float(model.scale_shift.shift)
+    n_layers = len(model.interactions)
+    first_read = n_layers - len(model.readouts)  # use_last_readout_only leaves one, on the last layer
+    layers = tuple(
+        _layer(
+            model.interactions[i],
+            model.products[i],
+            model.readouts[i - first_read] if i >= first_read else None,
+        )
+        for i in range(n_layers)
+    )
+    n_elements = len(model.atomic_numbers)
+    with torch.no_grad():
+        embedding = model.node_embedding(torch.eye(n_elements, dtype=torch.float64)).numpy()
+    return Extracted(
+        atomic_numbers=model.atomic_numbers.numpy().astype(np.int64),
+        cutoff_a=float(model.r_max),
+        max_ell=o3.Irreps(model.spherical_harmonics.irreps_out).lmax,
+        n_channels=irreps.dim,
+        embedding=embedding,
+        layers=layers,
+        atomic_energies_ev=np.atleast_2d(model.atomic_energies_fn.atomic_energies.numpy())[0],
+        scale=scale,
+        shift=shift,
+        module=model,
+    )
+
+
+def _double_copy(model: Any) -> Any:
+    """Copy to fp64 on the CPU without touching the caller's model."""
+    copied = copy.deepcopy(model).to("cpu").double().eval()
+    for parameter in copied.parameters():
+        parameter.requires_grad_(False)
+    return copied
+
+
+def _refuse(what: str) -> NoReturn:
+    raise PlanError(f"{what} is not covered by the compiled evaluator: use plan 'reference'.")
+
+
+def _refuse_uncovered(model: Any) -> None:
+    """Name the first part of the model that has no compiled form."""
+    kind = type(model).__name__
+    if kind not in ("MACE", "ScaleShiftMACE"):
+        _refuse(f"A model of class {kind}")
+    for attribute, what in (
+        ("pair_repulsion", "ZBL pair repulsion"),
+        ("joint_embedding", "A joint embedding of charges or other features"),
+    ):
+        if hasattr(model, attribute):
+            _refuse(what)
+    if len(getattr(model, "heads", ["Default"])) > 1:
+        _refuse("A model with several heads")
+    if hasattr(model.radial_embedding, "distance_transform"):
+        _refuse(f"The distance transform {type(model.radial_embedding.distance_transform).__name__}")
+    if type(model.radial_embedding.bessel_fn).__name__ == "ChebychevBasis":
+        # mace-torch cannot differentiate it either: torch has no derivative of chebyshev_polynomial_t.
+        _refuse("The Chebyshev radial basis")
+    lmax = o3.Irreps(model.spherical_harmonics.irreps_out).lmax
+    if lmax > MAX_ELL:
+        _refuse(f"max_ell = {lmax} (above {MAX_ELL})")
+    for block in model.interactions:
+        if type(block).__name__ not in _PLAIN_BLOCKS:
+            _refuse(f"The interaction {type(block).__name__}")
+        if hasattr(block, "conv_fusion") or not isinstance(block.linear, o3.Linear):
+            _refuse("A model converted to cuEquivariance or OpenEquivariance")
+    for product in model.products:
+        contraction = product.symmetric_contractions
+        if type(contraction).__name__ != "SymmetricContraction" or not isinstance(product.linear, o3.Linear):
+            _refuse("A model converted to cuEquivariance or OpenEquivariance")
+        if getattr(product, "use_agnostic_product", False):
+            _refuse("An element-agnostic product")
+        if max(part.correlation for part in contraction.contractions) > MAX_CORRELATION:
+            _refuse(f"A correlation above {MAX_CORRELATION}")
+    if len(model.readouts) not in (1, len(model.interactions)):
+        _refuse("A model with readouts on some of its layers only")
+
+
+def _layer(block: Any, product: Any, readout: Any) -> Layer:
+    """Everything one interaction does, as matrices."""
+    residual = "Residual" in type(block).__name__
+    skip = _per_element_matrices(block.skip_tp)
+    target = _uniform(block.irreps_out, "The message")
+    contraction = product.symmetric_contractions
+    return Layer(
+        up=_linear_matrices(block.linear_up),
+        paths=_paths(block.conv_tp),
+        linear=tuple(m / float(block.avg_num_neighbors) for m in _linear_matrices(block.linear)),
+        message_skip=None if residual else skip,
+        residual=skip if residual and product.use_sc else None,
+        polynomial=from_symmetric_contraction(contraction, n_lm=sum(ir.dim for _, ir in target)),
+        product=_linear_matrices(product.linear),
+        readout=None if readout is None else _readout(readout),
+    )
+
+
+def _uniform(irreps: Any, what: str) -> Any:
+    """Irreps that hold l = 0, 1, … once each, all with the same number of channels."""
+    irreps = o3.Irreps(irreps)
+    if [ir.l for _, ir in irreps] != list(range(len(irreps))) or len({mul for mul, _ in irreps}) != 1:
+        _refuse(f"{what} with irreps {irreps}")
+    return irreps
+
+
+def _linear_matrices(linear: Any) -> Matrices:
+    """An `o3.Linear` as one matrix per output l, inputs of equal l stacked in order."""
+    by_l: dict[int, list[NDArray[np.float64]]] = {}
+    if linear.bias is not None and linear.bias.numel():
+        _refuse("A linear layer with a bias")
+    for index, instruction in sorted(enumerate(linear.instructions), key=lambda item: item[1].i_in):
+        weight = linear.weight_view_for_instruction(index).numpy() * instruction.path_weight
+        by_l.setdefault(linear.irreps_out[instruction.i_out].ir.l, []).append(weight)
+    matrices = tuple(np.concatenate(by_l[ell], axis=0) for ell in sorted(by_l))
+    _check_linear(linear, matrices)
+    return matrices
+
+
+def _check_linear(linear: Any, matrices: Matrices) -> None:
+    """Apply the module and the matrices to the same input; they must agree."""
+    x = torch.randn(2, linear.irreps_in.dim, dtype=torch.float64)
+    expected = linear(x)
+    outputs = []
+    for ell, matrix in enumerate(matrices):
+        parts = [
+            x[:, s].reshape(2, mul, ir.dim)
+            for (mul, ir), s in zip(linear.irreps_in, linear.irreps_in.slices(), strict=True)
+            if ir.l == ell
+        ]
+        stacked = torch.cat(parts, dim=1).numpy()
+        outputs.append(np.einsum("bum,uw->bwm", stacked, matrix).reshape(2, -1))
+    _must_agree(np.concatenate(outputs, axis=1), expected.numpy(), "an equivariant linear layer")
+
+
+def _must_agree(ours: NDArray[np.float64], theirs: NDArray[np.float64], what: str) -> None:
+    if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-10, atol=1e-11):
+        raise ModelError(
+            f"The installed mace-torch or e3nn computes {what} in a way this version does not know: "
+            "use plan 'reference' and report the versions."
+        )
+
+
+def _per_element_matrices(skip_tp: Any) -> tuple[Matrices, ...]:
+    """The skip product with a one-hot element as one matrix per element and l, read by probing."""
+    n_elements = skip_tp.irreps_in2.dim
+    per_l: list[NDArray[np.float64]] = []
+    one_hot = torch.eye(n_elements, dtype=torch.float64)
+    starts = {
+        ir.l: s.start for (_, ir), s in zip(skip_tp.irreps_in1, skip_tp.irreps_in1.slices(), strict=True)
+    }
+    for (mul_out, ir), s in zip(skip_tp.irreps_out, skip_tp.irreps_out.slices(), strict=True):
+        if ir.l not in starts:
+            # A residual that starts from scalars reaches no higher l.
+            continue
+        mul_in = next(mul for mul, ir_in in skip_tp.irreps_in1 if ir_in == ir)
+        probe = torch.zeros(mul_in, skip_tp.irreps_in1.dim, dtype=torch.float64)
+        # One channel at a time, component m = 0 of its irrep.
+        probe[torch.arange(mul_in), starts[ir.l] + torch.arange(mul_in) * ir.dim] = 1.0
+        matrices = np.empty((n_elements, mul_in, mul_out))
+        for element in range(n_elements):
+            out = skip_tp(probe, one_hot[element].expand(mul_in, n_elements))
+            matrices[element] = out[:, s].reshape(mul_in, mul_out, ir.dim)[:, :, 0].numpy()
+        per_l.append(matrices)
+    return tuple(tuple(m[e] for m in per_l) for e in range(n_elements))
+
+
+def _paths(conv_tp: Any) -> tuple[Path, ...]:
+    """The paths of the convolution in the order of its (sorted) output irreps."""
+    paths = []
+    for instruction in sorted(conv_tp.instructions, key=lambda ins: ins.i_out):
+        if instruction.connection_mode != "uvu" or conv_tp.irreps_in2[instruction.i_in2].mul != 1:
+            _refuse(f"A convolution of mode {instruction.connection_mode}")
+        l_in, l_edge, l_out = (
+            conv_tp.irreps_in1[instruction.i_in1].ir.l,
+            conv_tp.irreps_in2[instruction.i_in2].ir.l,
+            conv_tp.irreps_out[instruction.i_out].ir.l,
+        )
+        coupling = o3.wigner_3j(l_in, l_edge, l_out, dtype=torch.float64).numpy() * instruction.path_weight
+        paths.append(Path(l_in, l_edge, l_out, coupling))
+    _check_paths(conv_tp, paths)
+    return tuple(paths)
+
+
+def _check_paths(conv_tp: Any, paths: list[Path]) -> None:
+    """One random edge through the module and through the paths."""
+    senders = _uniform(conv_tp.irreps_in1, "A sender")
+    mul = senders[0].mul
+    x = torch.randn(1, senders.dim, dtype=torch.float64)
+    y = torch.randn(1, conv_tp.irreps_in2.dim, dtype=torch.float64)
+    # Weights follow the instructions, which mace-torch sorts by output: the order of `paths`.
+    weights = torch.randn(1, conv_tp.weight_numel, dtype=torch.float64)
+    expected = conv_tp(x, y, weights).numpy()
+    features = [x[0, s].reshape(mul, -1).numpy() for s in senders.slices()]
+    harmonics = [y[0, s].numpy() for s in conv_tp.irreps_in2.slices()]
+    radial = weights.reshape(len(paths), mul).numpy()
+    ours = [
+        (
+            radial[i][:, None] * np.einsum("ua,b,abk->uk", features[p.l_in], harmonics[p.l_edge], p.coupling)
+        ).reshape(-1)
+        for i, p in enumerate(paths)
+    ]
+    _must_agree(np.concatenate(ours)[None], expected, "the convolution's tensor product")
+
+
+def _readout(readout: Any) -> Readout:
+    """A linear or gated readout of one energy."""
+    kind = type(readout).__name__
+    if kind == "LinearReadoutBlock":
+        return Readout(first=_linear_matrices_of_scalars(readout.linear), second=None, gate_scale=1.0)
+    if kind != "NonLinearReadoutBlock":
+        _refuse(f"The readout {kind}")
+    (gate,) = readout.non_linearity.acts
+    if getattr(gate, "f", None) is not torch.nn.functional.silu:
+        _refuse(f"The readout gate {getattr(getattr(gate, 'f', gate), '__name__', gate)}")
+    return Readout(
+        first=_linear_matrices_of_scalars(readout.linear_1),
+        second=_linear_matrices_of_scalars(readout.linear_2)[:, 0],
+        gate_scale=float(gate.cst),
+    )
+
+
+def _linear_matrices_of_scalars(linear: Any) -> NDArray[np.float64]:
+    """The matrix on scalars of a readout's linear layer, which ignores higher l."""
+    if any(ir.l for _, ir in linear.irreps_out):
+        _refuse(f"A readout of {linear.irreps_out}")
+    (index,) = range(len(linear.instructions))
+    matrix: NDArray[np.float64] = (
+        linear.weight_view_for_instruction(index).numpy() * linear.instructions[index].path_weight
+    )
+    return matrix

@@ -1,0 +1,91 @@
+"""The app opened on a recorded workbench, and waiting until it has drawn what it was given."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from textual.pilot import Pilot
+from textual.screen import Screen
+
+from tests.tui.recorded import NOW, RECIPES, RecordedWorkbench
+from tests.waiting import until
+from workbench.app import WorkbenchApp
+
+Hand = Pilot[None]
+SMALL, LARGE = (80, 24), (160, 50)
+
+
+def app_on(workbench: RecordedWorkbench, open_job: str | None = None) -> WorkbenchApp:
+    """With the clock standing still."""
+    return WorkbenchApp(workbench, open_job, clock=lambda: NOW, recipes=lambda: RECIPES)
+
+
+@asynccontextmanager
+async def opened(
+    workbench: RecordedWorkbench, open_job: str | None = None, *, size: tuple[int, int] = SMALL
+) -> AsyncIterator[Hand]:
+    """A hand on the keyboard of the running app."""
+    app = app_on(workbench, open_job)
+    async with app.run_test(size=size) as hand:
+        await settled(hand)
+        if open_job in workbench.known:
+            await until_on(hand, "RunScreen")
+            await settled(hand)
+        yield hand
+
+
+async def until_on(hand: Hand, screen: str) -> None:
+    """Wait until a screen of that class is on top and drawn."""
+
+    async def ask() -> str:
+        await hand.pause()
+        return type(hand.app.screen).__name__ if hand.app.screen.is_mounted else ""
+
+    await until(ask, lambda name: name == screen)
+
+
+async def until_drawn(hand: Hand, text: str) -> None:
+    """Wait until a text stands on the screen."""
+
+    async def ask() -> str:
+        await hand.pause()
+        return drawn(hand)
+
+    await until(ask, lambda screen: text in screen)
+    await settled(hand)
+
+
+async def settled(hand: Hand) -> None:
+    """Wait until the schedulers were asked once and every chart shows what it was given."""
+    app = hand.app
+    assert isinstance(app, WorkbenchApp)
+
+    async def ask() -> bool:
+        await hand.pause()
+        return app.has_asked and charts_settled(app.screen)
+
+    await until(ask)
+
+
+def charts_settled(screen: Screen[object]) -> bool:
+    return all(getattr(chart, "is_settled", True) for chart in screen.query("Chart"))
+
+
+async def press(hand: Hand, *keys: str) -> None:
+    """Press keys, one after the other, and wait for what they do."""
+    for key in keys:
+        await hand.press(key)
+    await settled(hand)
+
+
+def drawn(hand: Hand) -> str:
+    """The text on the screen, a line each."""
+    app = hand.app
+    lines = app.screen._compositor.render_strips()
+    return "\n".join("".join(segment.text for segment in strip) for strip in lines)
+
+
+def notices(hand: Hand) -> list[str]:
+    """What was said in notifications, oldest first."""
+    return [notification.message for notification in hand.app._notifications]

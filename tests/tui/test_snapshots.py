@@ -1,0 +1,85 @@
+"""Whole screens, as pictures: each was looked at before it was accepted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, until_on
+from tests.tui.recorded import RecordedWorkbench, benchmark, failed, finished, job
+from workbench.model.job import JobState
+
+Scene = tuple[RecordedWorkbench, str | None, Sequence[str]]
+
+
+def empty() -> Scene:
+    return RecordedWorkbench(), None, ()
+
+
+def many_jobs() -> Scene:
+    workbench = RecordedWorkbench()
+    workbench.add(job("q8r4zz", JobState.COMPLETED, name="demo", age_s=4000), finished(benchmark(80)))
+    workbench.add(job("p2x9aa", JobState.PENDING, name="compile", age_s=300, reason="Resources"))
+    for index, state in enumerate(JobState):
+        name = f"seed {index}, größer" if index % 2 else f"水 {index}"
+        workbench.add(job(f"x{index:02d}c4v", state, name=name, age_s=9000 + 40 * index, ran_s=300.0 * index))
+    for index in range(500):
+        workbench.add(job(f"j{index:05d}", JobState.COMPLETED, name="sweep", age_s=90_000 + index))
+    return workbench, None, ("j", "j")
+
+
+def running() -> Scene:
+    workbench = RecordedWorkbench()
+    workbench.add(job("k3m7fp", name="fp32 on the liquid"), benchmark(55), every_s=0.13)
+    workbench.logs["k3m7fp"] = b"".join(b"timing liquid-192, round %d\n" % index for index in range(15))
+    return workbench, "k3m7fp", ()
+
+
+def errors() -> Scene:
+    workbench, open_job, _ = running()
+    return workbench, open_job, ("2",)
+
+
+def results() -> Scene:
+    workbench = RecordedWorkbench()
+    workbench.add(job("q8r4zz", JobState.COMPLETED, name="demo", age_s=4000), finished(benchmark(80)))
+    workbench.logs["q8r4zz"] = b"done in 65 s\n"
+    return workbench, "q8r4zz", ("3",)
+
+
+def failure() -> Scene:
+    workbench = RecordedWorkbench()
+    sentence = "The model my.model lacks the element Si; it knows H, C, O. Take another model."
+    workbench.add(job("f5t6uu", JobState.FAILED, name="my model", age_s=9000, ran_s=2.0), failed(sentence))
+    workbench.logs["f5t6uu"] = b"reading my.model\nreading shipped:liquid\n"
+    return workbench, "f5t6uu", ()
+
+
+def help_screen() -> Scene:
+    workbench, _, _ = many_jobs()
+    return workbench, None, ("question_mark",)
+
+
+def submit() -> Scene:
+    return RecordedWorkbench(), None, ("n",)
+
+
+SCENES = (empty, many_jobs, running, errors, results, failure, help_screen, submit)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "160x50"])
+@pytest.mark.parametrize("scene", SCENES, ids=lambda scene: scene.__name__)
+def test_the_screen_looks_as_it_did(
+    scene: Callable[[], Scene], size: tuple[int, int], snap_compare: Callable[..., bool]
+) -> None:
+    workbench, open_job, keys = scene()
+
+    async def before(hand: Hand) -> None:
+        await settled(hand)
+        if open_job is not None:
+            await until_on(hand, "RunScreen")
+            await settled(hand)
+        await press(hand, *keys)
+
+    assert snap_compare(app_on(workbench, open_job), terminal_size=size, run_before=before)
