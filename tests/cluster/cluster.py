@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
@@ -180,6 +181,14 @@ class Cluster:
     def mend(self) -> None:
         """Put the link back."""
         _ip(self.login.pid, "link set wan up")
+        wait_for(self._answers, "the login node to be reached again")
+
+    def _answers(self) -> bool:
+        try:
+            socket.create_connection((self.address, site.LOGINS[0].port), timeout=1).close()
+        except OSError:
+            return False
+        return True
 
     # -- services ----------------------------------------------------------------------------------
 
@@ -195,6 +204,15 @@ class Cluster:
         accounting = (site.FILES / "accounting.sacctmgr").read_text()
         self.master.run("sacctmgr", "-i", "-Q", stdin=accounting)
         self.start_slurmctld()
+
+    def start_login(self, login: site.Login, *options: str) -> None:
+        """Start one more way in, with these lines of sshd_config before the usual ones."""
+        config = self.state / f"etc/ssh/sshd-{login.name}"
+        config.write_text(site.sshd_config(login, site.LOGIN, options))
+        pam = "key" if login.methods == "publickey" else "password"
+        self.start_sshd(site.LOGIN.name, login.name, pam=pam)
+        listening = ("ss", "-Hltn", f"sport = :{login.port}")
+        wait_for(lambda: self.login.run(*listening).stdout, f"sshd to listen on {login.port}")
 
     def _wait_on_master(self, what: str, *argv: str) -> None:
         wait_for(lambda: self.master.run(*argv, check=False).returncode == 0, what)

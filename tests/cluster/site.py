@@ -125,9 +125,12 @@ def addresses() -> Mapping[str, str]:
 
 def sshd_config(login: Login, machine: Machine, extra: Sequence[str] = ()) -> str:
     """The configuration of one sshd; the first value of a key counts, so that `extra` has the last word."""
+    # The one key that may not be said twice.
+    sftp = [] if any(line.startswith("Subsystem") for line in extra) else ["Subsystem sftp internal-sftp"]
     return "\n".join(
         [
             *extra,
+            *sftp,
             f"Port {login.port}",
             f"HostKey /etc/ssh/host_keys/{machine.name}",
             f"AuthenticationMethods {login.methods}",
@@ -143,7 +146,6 @@ def sshd_config(login: Login, machine: Machine, extra: Sequence[str] = ()) -> st
             "AcceptEnv LANG LC_*",
             "SetEnv PATH=/srv/bin:/usr/local/bin:/usr/bin:/bin",
             "MaxStartups 50:30:100",
-            "Subsystem sftp internal-sftp",
             "",
         ]
     )

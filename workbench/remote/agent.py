@@ -10,7 +10,8 @@ asked for (payload: a JSON record); it has an input, an output and a result:
 A reader that is slow holds up its own task and no other: no more than `WINDOW` bytes of a task are ever
 under way in either direction. When stdin ends, every command ends: nothing is left on the host.
 """
-# ruff: noqa: UP, SIM105, PTH -- Python 3.6 has to read this.
+# Python 3.6 has to read this, and has no `strict=`:
+# ruff: noqa: UP031, SIM105, B905, PTH102, PTH103, PTH104, PTH105, PTH108, PTH111, PTH112, PTH118, PTH120
 
 import errno
 import json
@@ -24,6 +25,7 @@ import struct
 import subprocess
 import sys
 import threading
+from typing import IO, Any, Callable, Iterable  # noqa: UP035 -- not in collections.abc then
 
 HEADER = struct.Struct(">cII")
 WINDOW = 1 << 20
@@ -87,7 +89,7 @@ class Task:
 class Agent:
     """Reads what is asked for and has it done, everything at the same time."""
 
-    def __init__(self, source, sink) -> None:  # type: ignore[no-untyped-def]
+    def __init__(self, source: "IO[bytes]", sink: "IO[bytes]") -> None:
         self.source = source
         self.sink = sink
         self.sending = threading.Lock()
@@ -121,8 +123,8 @@ class Agent:
         if kind == b"P":
             self.send(b"p", 0, b"")
         elif kind == b"Q":
-            task = self.tasks[number] = Task(self, number)
-            start(self.do, task, json.loads(data.decode()))
+            new = self.tasks[number] = Task(self, number)
+            start(self.do, new, json.loads(data.decode()))
         else:
             task = self.tasks.get(number)
             if task is None:
@@ -136,9 +138,9 @@ class Agent:
             elif kind == b"K":
                 task.cancel()
 
-    def do(self, task: Task, asked: dict) -> None:  # type: ignore[type-arg]
+    def do(self, task: Task, asked: "dict[str, Any]") -> None:
         """A task from its beginning to its end."""
-        result = {"errno": "", "said": "it could not be done, for a reason that was not foreseen"}
+        result = {"errno": "", "said": "it could not be done, for a reason that was not foreseen"}  # type: dict[str, object]
         try:
             result = TASKS[asked.pop("do")](task, **asked)
         except OSError as error:
@@ -154,7 +156,7 @@ class Agent:
             task.cancel()  # lets go of the threads that wait for that
 
 
-def start(work, *args) -> threading.Thread:  # type: ignore[no-untyped-def]
+def start(work: "Callable[..., object]", *args: object) -> threading.Thread:
     """Have it done at the same time."""
     thread = threading.Thread(target=work, args=args, daemon=True)
     thread.start()
@@ -169,7 +171,7 @@ def at_home(path: str) -> str:
 # -- commands --------------------------------------------------------------------------------------
 
 
-def run(task, argv, cwd, env, stdin):  # type: ignore[no-untyped-def]
+def run(task: Task, argv: "list[str]", cwd: str, env: "dict[str, str]", stdin: bool) -> "dict[str, object]":
     """A command, to its end or to that of the wait for it."""
     folder = at_home(cwd)
     if not os.path.isdir(folder):
@@ -202,12 +204,12 @@ def run(task, argv, cwd, env, stdin):  # type: ignore[no-untyped-def]
     return {"status": process.returncode}
 
 
-def not_started(status, sentence):  # type: ignore[no-untyped-def]
+def not_started(status: int, sentence: str) -> "dict[str, object]":
     """What a shell would have answered."""
     return {"status": status, "not_started": sentence}
 
 
-def pump(task, kind, pipe):  # type: ignore[no-untyped-def]
+def pump(task: Task, kind: bytes, pipe: "IO[bytes]") -> None:
     """Output of a command, as it comes."""
     while True:
         data = os.read(pipe.fileno(), PIECE)
@@ -217,7 +219,7 @@ def pump(task, kind, pipe):  # type: ignore[no-untyped-def]
     pipe.close()
 
 
-def feed(task, pipe):  # type: ignore[no-untyped-def]
+def feed(task: Task, pipe: "IO[bytes]") -> None:
     """Input of a command; what it does not read any more is dropped."""
     try:
         while True:
@@ -231,7 +233,7 @@ def feed(task, pipe):  # type: ignore[no-untyped-def]
         pass
 
 
-def end_group(task, process, pumps):  # type: ignore[no-untyped-def]
+def end_group(task: Task, process: "subprocess.Popen[bytes]", pumps: "list[threading.Thread]") -> None:
     """End a command and all that it has started, once nobody waits for it any more."""
     task.cancelled.wait()
     if process.poll() is None or any(pumping.is_alive() for pumping in pumps):
@@ -244,7 +246,7 @@ def end_group(task, process, pumps):  # type: ignore[no-untyped-def]
 # -- files -----------------------------------------------------------------------------------------
 
 
-def read(task, path, offset, most):  # type: ignore[no-untyped-def]
+def read(task: Task, path: str, offset: int, most: "int | None") -> "dict[str, object]":
     """Part of a file."""
     # Not to wait for a writer, where the path is a named pipe.
     fd = os.open(at_home(path), os.O_RDONLY | os.O_NONBLOCK)
@@ -266,7 +268,7 @@ def read(task, path, offset, most):  # type: ignore[no-untyped-def]
         return {"size": file.seek(0, os.SEEK_END)}
 
 
-def write(task, path, mode, part):  # type: ignore[no-untyped-def]
+def write(task: Task, path: str, mode: int, part: str) -> "dict[str, object]":
     """A file, under another name until all of it is there."""
     path = at_home(path)
     folder = os.path.dirname(path)
@@ -284,7 +286,9 @@ def write(task, path, mode, part):  # type: ignore[no-untyped-def]
     return {}
 
 
-def put_tree(task, folder, names, sizes, part):  # type: ignore[no-untyped-def]
+def put_tree(
+    task: Task, folder: str, names: "list[str]", sizes: "list[int]", part: str
+) -> "dict[str, object]":
     """A folder of files, under another name until all of it is there."""
     folder = at_home(folder)
     if os.path.isdir(folder):
@@ -320,7 +324,7 @@ def put_tree(task, folder, names, sizes, part):  # type: ignore[no-untyped-def]
     return {}
 
 
-def write_new(path, mode, pieces):  # type: ignore[no-untyped-def]
+def write_new(path: str, mode: int, pieces: "Iterable[bytes]") -> None:
     """A file that is not there yet."""
     fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
     with os.fdopen(fd, "wb") as file:
@@ -329,7 +333,7 @@ def write_new(path, mode, pieces):  # type: ignore[no-untyped-def]
         os.fchmod(fd, mode)  # whatever the umask
 
 
-def sync(path):  # type: ignore[no-untyped-def]
+def sync(path: str) -> None:
     """Return once a file, or what a folder lists, is on the disk."""
     fd = os.open(path, os.O_RDONLY)
     try:
@@ -341,7 +345,7 @@ def sync(path):  # type: ignore[no-untyped-def]
 # -- channels --------------------------------------------------------------------------------------
 
 
-def connect(task, host, port):  # type: ignore[no-untyped-def]
+def connect(task: Task, host: str, port: int) -> "dict[str, object]":
     """A TCP connection from here."""
     link = socket.create_connection((host, port))
     task.send(b"S")
@@ -360,7 +364,7 @@ def connect(task, host, port):  # type: ignore[no-untyped-def]
     return {}
 
 
-def forward(task, link):  # type: ignore[no-untyped-def]
+def forward(task: Task, link: socket.socket) -> None:
     """What is sent to the other end of a TCP connection."""
     try:
         while True:
@@ -373,7 +377,7 @@ def forward(task, link):  # type: ignore[no-untyped-def]
         pass
 
 
-def hang_up(task, link):  # type: ignore[no-untyped-def]
+def hang_up(task: Task, link: socket.socket) -> None:
     """End a TCP connection, once nobody wants it any more."""
     task.cancelled.wait()
     try:
@@ -382,7 +386,13 @@ def hang_up(task, link):  # type: ignore[no-untyped-def]
         pass
 
 
-TASKS = {"run": run, "read": read, "write": write, "put_tree": put_tree, "connect": connect}
+TASKS: "dict[str, Callable[..., dict[str, object]]]" = {
+    "run": run,
+    "read": read,
+    "write": write,
+    "put_tree": put_tree,
+    "connect": connect,
+}
 
 
 def main(token: str) -> None:

@@ -22,13 +22,15 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
-from workbench.errors import CommandFailed, ConnectionFailed, FileFailed
+from workbench.errors import CommandFailed, ConnectionFailed, FileFailed, LinkLost
 from workbench.ports import ByteStream, Completed, FileChunk, RemoteProcess
 from workbench.remote.agent_session import AgentSession, Pipe, Task, command
 from workbench.remote.local_files import reason_of
 
 PING_S = 15.0
-"""How long a host may be silent until it is asked, and then until it is given up."""
+"""How often a host has to say something; it is given up when it does not."""
+_START = 4
+"""So many times longer a host has for its start-up files, before the first command."""
 
 
 class Link(Protocol):
@@ -59,15 +61,25 @@ class AgentConnection:
         """The agent; one that was killed is started again, as far as the connection is still there."""
         async with self._starting:
             if self._session is None or not self._session.alive:
-                text, token = command()
+                if self._session is not None:
+                    await self._session.close()
+                self._session = await self._start()
+            return self._session
+
+    async def _start(self) -> AgentSession:
+        text, token = command()
+        limit_s = _START * self._ping_s
+        try:
+            async with asyncio.timeout(limit_s):
                 session = AgentSession(self.host, await self._link.start(text))
                 try:
                     await session.begin(token, self._ping_s)
                 except BaseException:
-                    session.close()
+                    await session.close()
                     raise
-                self._session = session
-            return self._session
+        except TimeoutError:
+            raise LinkLost(self.host, f"no command could be started within {limit_s:g} s") from None
+        return session
 
     # -- commands ----------------------------------------------------------------------------------
 
@@ -170,7 +182,7 @@ class AgentConnection:
     async def close(self) -> None:
         """End the agent, and the connection."""
         if self._session is not None:
-            self._session.close()
+            await self._session.close()
         await self._link.close()
 
 
@@ -232,7 +244,7 @@ async def _take(task: Task, most: int | None = None) -> bytes:
 
 def _run(
     argv: Sequence[str], cwd: str | None, env: Mapping[str, str] | None, *, stdin: bool
-) -> dict[str, object]:
+) -> dict[str, Any]:
     return {"argv": list(argv), "cwd": cwd or "", "env": dict(env or {}), "stdin": stdin}
 
 

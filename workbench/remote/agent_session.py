@@ -23,7 +23,10 @@ log = logging.getLogger(__name__)
 
 _NOISE = 1 << 20
 """Bytes that start-up files may print before the agent is given up."""
-_SEARCH = 'for p in python3 /usr/libexec/platform-python; do command -v $p >/dev/null 2>&1 && exec $p -ISu -c "{boot}" {size} {token}; done; echo {token} none'
+_SEARCH = (
+    "for p in python3 /usr/libexec/platform-python; do command -v $p >/dev/null 2>&1 && "
+    'exec $p -ISu -c "{boot}" {size} {token}; done; echo {token} none'
+)
 _BOOT = "import sys; exec(sys.stdin.buffer.read(int(sys.argv[1]))); main(sys.argv[2])"
 
 
@@ -38,6 +41,9 @@ class Pipe(Protocol):
 
     def close(self) -> None:
         """Let go of it."""
+
+    async def wait_closed(self) -> None:
+        """Until nothing of it is left on this side."""
 
     def said(self) -> str:
         """The end of its stderr."""
@@ -174,7 +180,10 @@ class AgentSession:
 
     @asynccontextmanager
     async def task(self, what: str, *, follows: bool = False, **asked: object) -> AsyncIterator[Task]:
-        """Ask for something; leaving before it is over ends it there. `follows`: output is taken as it comes."""
+        """Ask for something; leaving before it is over ends it there.
+
+        With `follows` somebody takes its output as it comes.
+        """
         self._last += 1
         number = self._last
         task = self._tasks[number] = Task(self, number, follows=follows)
@@ -197,11 +206,14 @@ class AgentSession:
                 self._lose(error.reason)
                 raise
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Let go of it; it ends, with everything that it does."""
         self._lose("the connection was closed")
+        self._pipe.close()
         for task in self._background:
             task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+        await self._pipe.wait_closed()
 
     # -- listening ---------------------------------------------------------------------------------
 

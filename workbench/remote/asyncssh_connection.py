@@ -7,10 +7,8 @@ refused login is never tried again by itself: some sites lock the account after 
 from __future__ import annotations
 
 import asyncio
-import os
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConnectionFailed, HostKeyRefused, LinkLost, LoginRefused
@@ -63,6 +61,8 @@ async def _log_in(
         if not await login.trusted():
             raise
         connection = await login.attempt()
+    finally:
+        login.close()
     stack.push_async_callback(_closed, connection)
     return connection
 
@@ -77,22 +77,20 @@ class _Login:
     def __init__(
         self, options: SshOptions, prompter: Prompter, tunnel: asyncssh.SSHClientConnection | None
     ) -> None:
-        self._options = options
+        self.options = options
         self._prompter = prompter
         self._tunnel = tunnel
         self._shown: asyncssh.SSHKey | None = None
         self._asked: set[str] = set()
         self._identities = list(options.identity_files)
         self._given_up = False
+        self._agent: asyncssh.SSHAgentClient | None = None
 
     async def attempt(self) -> asyncssh.SSHClientConnection:
         """Connect and log in, once."""
         import asyncssh
 
-        options = self._options
-        agent = _agent_of(options)
-        if agent is not None and options.identities_only and not options.identity_files:
-            agent = None
+        options = self.options
         with _translated(self):
             return await asyncssh.connect(
                 options.hostname,
@@ -105,8 +103,6 @@ class _Login:
                 known_hosts=self._known(),
                 client_factory=lambda: _client(self),
                 client_keys=None,
-                agent_path=agent,
-                agent_identities=self._public_keys() if options.identities_only else None,
                 keepalive_interval=30,
             )
 
@@ -115,14 +111,10 @@ class _Login:
 
         text = "".join(
             path.read_text(errors="replace") + "\n"
-            for path in self._options.known_hosts_files
+            for path in self.options.known_hosts_files
             if path.is_file()
         )
         return asyncssh.import_known_hosts(text)
-
-    def _public_keys(self) -> list[str]:
-        candidates = [path.with_name(f"{path.name}.pub") for path in self._options.identity_files]
-        return [str(path) for path in candidates if path.is_file()]
 
     # -- the host's key ----------------------------------------------------------------------------
 
@@ -135,27 +127,27 @@ class _Login:
         """Why the host's key is not taken."""
         if self._shown is None:
             return HostKeyRefused(
-                self._options.target.alias, "its host key or certificate is revoked or not valid"
+                self.options.target.alias, "its host key or certificate is revoked or not valid"
             )
         shown = f"{self._shown.get_algorithm()} {self._shown.get_fingerprint()}"
         if self._is_known():
-            return known_hosts.changed(self._options, shown)
-        return known_hosts.unknown(self._options, shown)
+            return known_hosts.changed(self.options, shown)
+        return known_hosts.unknown(self.options, shown)
 
     def _is_known(self) -> bool:
         """Whether any key of this host is."""
-        known = self._known().match(self._options.key_alias, "", self._options.port)
+        known = self._known().match(self.options.key_alias, "", self.options.port)
         return any(known)
 
     async def trusted(self) -> bool:
         """Whether the user trusts a host that was never seen before; asked once."""
         key = self._shown
-        if key is None or self._is_known() or self._options.strict:
+        if key is None or self._is_known() or self.options.strict:
             return False
         kind = key.get_algorithm()
-        if not await self._prompter.trust(self._options.target.alias, kind, key.get_fingerprint()):
+        if not await self._prompter.trust(self.options.target.alias, kind, key.get_fingerprint()):
             return False
-        known_hosts.remember(self._options, kind, key.public_data)
+        known_hosts.remember(self.options, kind, key.public_data)
         return True
 
     # -- the user ----------------------------------------------------------------------------------
@@ -170,7 +162,7 @@ class _Login:
         """An answer of the user's; none, for good, once they have given up."""
         if self._given_up:
             return None
-        answer = await self._prompter.ask(Question(self._options.target.alias, text, secret))
+        answer = await self._prompter.ask(Question(self.options.target.alias, text, secret))
         self._given_up = answer is None
         return answer
 
@@ -178,6 +170,8 @@ class _Login:
         """The next of the user's keys; its passphrase is asked for only when its turn comes."""
         import asyncssh
 
+        if self.once("agent") and (keys := await self._agent_keys()):
+            return keys
         while self._identities and not self._given_up:
             path = self._identities.pop(0)
             try:
@@ -186,22 +180,43 @@ class _Login:
                 pass  # it may only want a passphrase
             except OSError as error:
                 raise LoginRefused(
-                    self._options.target.alias, f"the key {path} cannot be read ({error})"
+                    self.options.target.alias, f"the key {path} cannot be read ({error})"
                 ) from error
             passphrase = await self.ask(f"Passphrase of the key {path}")
             if passphrase is not None:
                 return await asyncio.to_thread(asyncssh.load_keypairs, [str(path)], passphrase)
         return None
 
+    async def _agent_keys(self) -> Sequence[asyncssh.SSHKeyPair]:
+        import asyncssh
+
+        if (path := self.options.agent_socket) is None:
+            return []
+        wanted = None
+        if self.options.identities_only:
+            wanted = [asyncssh.read_public_key(path).public_data for path in self.options.public_keys]
+            if not wanted:
+                return []
+        try:
+            self._agent = await asyncssh.connect_agent(path)
+            return await self._agent.get_keys(wanted)
+        except (OSError, ValueError):
+            return []  # no agent there, or one without a key
+
+    def close(self) -> None:
+        """Let go of the agent."""
+        if self._agent is not None:
+            self._agent.close()
+
     def denied(self, said: str) -> LoginRefused:
         """Why the user is not let in."""
-        alias, user = self._options.target.alias, self._options.user
+        alias, user = self.options.target.alias, self.options.user
         if self._given_up:
             return LoginRefused(alias, "the login was given up")
         return LoginRefused(
             alias,
-            f"it does not let {user} in ({said}); check user, key, password or code, and connect again when you "
-            "are ready: it is not tried again by itself",
+            f"it does not let {user} in ({said}); check user, key, password or code, and connect again when "
+            "you are ready: it is not tried again by itself",
         )
 
 
@@ -242,8 +257,8 @@ def _client(login: _Login) -> asyncssh.SSHClient:
 def _translated(login: _Login) -> Iterator[None]:
     import asyncssh
 
-    alias = login._options.target.alias
-    where = f"{login._options.hostname}:{login._options.port}"
+    alias = login.options.target.alias
+    where = f"{login.options.hostname}:{login.options.port}"
     try:
         yield
     except asyncssh.HostKeyNotVerifiable:
@@ -258,16 +273,7 @@ def _translated(login: _Login) -> Iterator[None]:
     except asyncssh.Error as error:
         raise ConnectionFailed(alias, f"the connection to {where} was broken off ({error.reason})") from error
     except OSError as error:
-        reason = f"{where} cannot be reached ({error.strerror or error}); check the network, or the name"
-        raise ConnectionFailed(alias, reason) from error
-
-
-def _agent_of(options: SshOptions) -> str | None:
-    if options.identity_agent == "none":
-        return None
-    if options.identity_agent in ("SSH_AUTH_SOCK", "$SSH_AUTH_SOCK"):
-        return os.environ.get("SSH_AUTH_SOCK")
-    return str(Path(options.identity_agent).expanduser())
+        raise login.options.unreachable(error) from error
 
 
 class _AsyncsshLink:
@@ -318,6 +324,10 @@ class _AsyncsshPipe:
         """Let go of it."""
         self._listening.cancel()
         self._process.close()
+
+    async def wait_closed(self) -> None:
+        """Until nothing of it is left on this side."""
+        await asyncio.gather(self._listening, return_exceptions=True)
 
     def said(self) -> str:
         """The end of its stderr."""

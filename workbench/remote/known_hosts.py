@@ -20,8 +20,8 @@ def changed(options: SshOptions, shown: str) -> HostKeyRefused:
     where = f" -f {options.known_hosts_files[0]}" if options.known_hosts_files else ""
     return HostKeyRefused(
         options.target.alias,
-        f"its host key has changed (it now shows {shown}), so somebody may be listening in: ask the site whether "
-        f"that is right, and if so forget the old one with `ssh-keygen -R '{options.known_as}'{where}`",
+        f"its host key has changed (it now shows {shown}), so somebody may be listening in: ask the site "
+        f"whether that is right, and if so forget the old with `ssh-keygen -R '{options.known_as}'{where}`",
     )
 
 

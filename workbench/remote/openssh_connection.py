@@ -75,8 +75,8 @@ def _refusal(options: SshOptions, socket: str, said: str) -> ConnectionFailed:
         where = options.known_hosts_files[0] if options.known_hosts_files else "~/.ssh/known_hosts"
         return HostKeyRefused(
             alias,
-            "its host key has changed, so somebody may be listening in: ask the site whether that is right, and if so "
-            f"forget the old one with `ssh-keygen -R '{options.known_as}' -f {where}`",
+            "its host key has changed, so somebody may be listening in: ask the site whether that is right, "
+            f"and if so forget the old one with `ssh-keygen -R '{options.known_as}' -f {where}`",
         )
     if "Host key verification failed" in said:
         return HostKeyRefused(
@@ -86,8 +86,8 @@ def _refusal(options: SshOptions, socket: str, said: str) -> ConnectionFailed:
     if "Permission denied" in said or "Too many authentication failures" in said:
         return LoginRefused(
             alias,
-            f"it asks for a password, a passphrase or a code ({lines[-1]}), and this kind of connection never does: "
-            f"run `{login}` in a terminal, then connect again",
+            f"it asks for a password, a passphrase or a code ({lines[-1]}), and this kind of connection "
+            f"never does: run `{login}` in a terminal, then connect again",
         )
     return ConnectionFailed(alias, f"`ssh` could not connect ({lines[-1]}); check the network, or the name")
 
@@ -182,6 +182,12 @@ class _OpensshPipe:
         """Let go of it."""
         if self._process.returncode is None:
             self._process.terminate()
+
+    async def wait_closed(self) -> None:
+        """Until nothing of it is left on this side."""
+        while await self.read():
+            pass
+        await self._listening
 
     def said(self) -> str:
         """The end of its stderr."""

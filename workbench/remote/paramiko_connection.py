@@ -7,7 +7,6 @@ event loop. It logs in as the asyncssh kind does: everything once, nothing again
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import threading
 from collections.abc import Callable, Iterator, Sequence
@@ -150,8 +149,8 @@ class _Login:
             return LoginRefused(self._alias, "the login was given up")
         return LoginRefused(
             self._alias,
-            f"it does not let {self._options.user} in; check user, key, password or code, and connect again when "
-            "you are ready: it is not tried again by itself",
+            f"it does not let {self._options.user} in; check user, key, password or code, and connect again "
+            "when you are ready: it is not tried again by itself",
         )
 
     async def _ask(self, text: str, *, secret: bool = True) -> str | None:
@@ -209,14 +208,24 @@ class _Login:
     def _agent_keys(self) -> Sequence[paramiko.PKey]:
         import paramiko
 
-        place = self._options.identity_agent
-        if place not in ("SSH_AUTH_SOCK", "$SSH_AUTH_SOCK") or "SSH_AUTH_SOCK" not in os.environ:
+        if (place := self._options.agent_socket) is None:
             return []
-        keys = paramiko.Agent().get_keys()
+
+        class Agent(paramiko.agent.AgentSSH):
+            # paramiko's own looks for the one of SSH_AUTH_SOCK only.
+            def __init__(self) -> None:
+                super().__init__()
+                link = socket.socket(socket.AF_UNIX)
+                link.connect(place)
+                self._connect(link)  # type: ignore[attr-defined]
+
+        try:
+            keys = Agent().get_keys()
+        except (OSError, paramiko.SSHException):
+            return []  # no agent there
         if not self._options.identities_only:
             return keys
-        public = [path.with_name(f"{path.name}.pub") for path in self._options.identity_files]
-        named = {path.read_text().split()[1] for path in public if path.is_file()}
+        named = {path.read_text().split()[1] for path in self._options.public_keys}
         return [key for key in keys if key.get_base64() in named]
 
     async def _key(self, path: Path) -> paramiko.PKey | None:
@@ -234,7 +243,8 @@ class _Login:
         if passphrase is None:
             return None
         try:
-            return await asyncio.to_thread(paramiko.PKey.from_path, path, passphrase.encode())
+            # Its stub says str; what it calls takes nothing but bytes.
+            return await asyncio.to_thread(paramiko.PKey.from_path, path, passphrase.encode())  # type: ignore[arg-type]
         except (ValueError, paramiko.SSHException) as error:
             reason = f"the key {path} cannot be used ({error}); was the passphrase right?"
             raise LoginRefused(self._alias, reason) from error
@@ -253,8 +263,7 @@ def _translated(options: SshOptions) -> Iterator[None]:
             options.target.alias, f"the connection to {where} was broken off ({said})"
         ) from error
     except OSError as error:
-        reason = f"{where} cannot be reached ({error.strerror or error}); check the network, or the name"
-        raise ConnectionFailed(options.target.alias, reason) from error
+        raise options.unreachable(error) from error
 
 
 def _close(transports: Sequence[paramiko.Transport]) -> None:
@@ -317,6 +326,9 @@ class _ParamikoPipe:
     def close(self) -> None:
         """Let go of it."""
         self._channel.close()
+
+    async def wait_closed(self) -> None:
+        """Until nothing of it is left on this side: its threads end by themselves."""
 
     def said(self) -> str:
         """The end of its stderr."""

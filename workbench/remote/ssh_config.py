@@ -7,6 +7,7 @@ and Include and tokens included; so that every kind of connection goes where `ss
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,6 +59,29 @@ class SshOptions:
     def known_as(self) -> str:
         """How known_hosts writes the host."""
         return self.key_alias if self.port == 22 else f"[{self.key_alias}]:{self.port}"
+
+    @property
+    def agent_socket(self) -> str | None:
+        """Of the agent that holds the user's keys; none where none is to be asked."""
+        if self.identity_agent == "none":
+            return None
+        if self.identity_agent in ("SSH_AUTH_SOCK", "$SSH_AUTH_SOCK"):
+            return os.environ.get("SSH_AUTH_SOCK") or None
+        return str(Path(self.identity_agent).expanduser())
+
+    @property
+    def public_keys(self) -> Sequence[Path]:
+        """The public halves, where they are kept, of the identity files."""
+        return [
+            public for path in self.identity_files if (public := path.with_name(f"{path.name}.pub")).is_file()
+        ]
+
+    def unreachable(self, error: OSError) -> ConnectionFailed:
+        """The sentence for a host that does not answer at all."""
+        # What the event loop puts into strerror is its own; a resolver's numbers are negative.
+        said = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or str(error)
+        reason = f"{self.hostname}:{self.port} cannot be reached ({said}); check the network, or the name"
+        return ConnectionFailed(self.target.alias, reason)
 
 
 async def resolve(target: SshTarget) -> SshOptions:
