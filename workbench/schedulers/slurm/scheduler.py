@@ -10,6 +10,7 @@ which is above 1 where a job was put into the queue again after Slurm had forgot
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
@@ -20,9 +21,11 @@ from workbench.model.job import Job, JobKey, JobStatus
 from workbench.model.queue import QueueEntry
 from workbench.ports import Connection
 from workbench.schedulers.slurm.judge import Absences, clock_offset, is_absent, status_of
+from workbench.schedulers.slurm.pace import Pace
 from workbench.schedulers.slurm.parse import (
     ACCOUNT_FIELDS,
     QUEUE_FIELDS,
+    Answer,
     Estimate,
     Marks,
     Submitted,
@@ -43,11 +46,14 @@ class SlurmScheduler:
         connection: Connection,
         settings: SlurmSettings | None = None,
         *,
+        pace: Pace | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._connection = connection
         self._settings = settings or SlurmSettings()
         self._clock = clock
+        self.pace = pace or Pace()
+        """How often the queue is asked for."""
         self._offset = 0.0
         self._absences = Absences()
         self.queue: Sequence[QueueEntry] = ()
@@ -64,26 +70,13 @@ class SlurmScheduler:
         return await self._submit(job, 1, script)
 
     async def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
-        """What is known of these jobs; one command, however many they are."""
-        marks = Marks.new()
-        asked = "".join(
-            f"{job.id}\t{job.key.native_id if job.key else '-'}\t{job.folder}\n"
-            for job in jobs
-            if not any(mark in job.folder for mark in "\t\n")
-        )
-        queue_format = f"{marks.record}queue{marks.field}{marks.field.join(QUEUE_FIELDS)}"
-        account_format = ",".join(ACCOUNT_FIELDS)
-        data = await self._ask("poll", marks, queue_format, account_format, stdin=asked.encode())
-        answer = parse_answer(data, marks)
+        """What is new of these jobs: one command, however many they are, or none while it is too early."""
+        if not self.pace.is_due(job.id for job in jobs):
+            return {}
+        answer = await self._asked(jobs)
         now = self._clock()
-        if answer.now is None:
-            raise SchedulerError(self._garbled("the poll", data))
-        if "squeue" in answer.failures and not answer.accounts and not answer.sentinels:
-            raise SchedulerError(
-                f"{self._connection.host} could not say what is in the queue: "
-                f"{refusal(answer.failures['squeue'])}."
-            )
-        self._offset = clock_offset(now - answer.now, self._offset)
+        if answer.now is not None:
+            self._offset = clock_offset(now - answer.now, self._offset)
         self.queue = answer.queue
         statuses = {}
         for job in jobs:
@@ -91,7 +84,30 @@ class SlurmScheduler:
             status = status_of(job, answer, absent_s=absent_s, offset=self._offset)
             if status is not None:
                 statuses[job.id] = status
+        changed = any(statuses.get(job.id, job.status) != job.status for job in jobs)
+        self.pace.asked((job.id for job in jobs), changed=changed)
         return statuses
+
+    async def _asked(self, jobs: Sequence[Job]) -> Answer:
+        """What queue, accounting and folders say.
+
+        Raises:
+            SchedulerError: None of them can be asked.
+        """
+        marks = Marks.new()
+        asked = "".join(_line(job) for job in jobs)
+        queue_format = f"{marks.record}queue{marks.field}{marks.field.join(QUEUE_FIELDS)}"
+        account_format = ",".join(ACCOUNT_FIELDS)
+        data = await self._ask("poll", marks, queue_format, account_format, stdin=asked.encode())
+        answer = parse_answer(data, marks)
+        if answer.now is None:
+            raise SchedulerError(self._garbled("the poll", data))
+        failed = answer.failures.get("squeue")
+        if failed is not None and not answer.accounts and not answer.sentinels:
+            raise SchedulerError(
+                f"{self._connection.host} could not say what is in the queue (`squeue`): {refusal(failed)}."
+            )
+        return answer
 
     async def cancel(self, job: Job) -> None:
         """Ask a job to end; one that has ended already is left as it is."""
@@ -99,6 +115,7 @@ class SlurmScheduler:
             raise SchedulerError(
                 f"It is not known yet whether job {job.id} is in the queue: try again in a moment."
             )
+        self.pace.stir()
         marks = Marks.new()
         data = await self._ask("cancel", marks, job.key.native_id, _prefix(job))
         for kind, rest in parse_records(data, marks):
@@ -113,6 +130,7 @@ class SlurmScheduler:
         if job.key is None:
             raise SchedulerError(f"Job {job.id} was never in the queue: resubmit it.")
         self._absences.forget(job.id)
+        self.pace.stir()
         marks = Marks.new()
         data = await self._ask("requeue", marks, job.key.native_id, _prefix(job), job.folder)
         submitted = parse_submitted(data, marks)
@@ -142,6 +160,7 @@ class SlurmScheduler:
     # -- inside ----------------------------------------------------------------------------------
 
     async def _submit(self, job: Job, number: int, script: bytes) -> JobKey:
+        self.pace.stir()
         marks = Marks.new()
         asked = (job.folder, str(number), f"{_prefix(job)}{number}", _name(job), str(len(script)))
         data = await self._ask("submit", marks, *asked, stdin=script)
@@ -190,6 +209,12 @@ class SlurmScheduler:
 def _script(name: str) -> str:
     folder = package_files.files(__package__).joinpath("host")
     return "".join(folder.joinpath(f"{part}.sh").read_text(encoding="utf-8") for part in ("common", name))
+
+
+def _line(job: Job) -> str:
+    # A folder that would break the line is not looked into.
+    folder = "" if re.search(r"[\t\n]", job.folder) else job.folder
+    return f"{job.id}\t{job.key.native_id if job.key else '-'}\t{folder}\n"
 
 
 def _prefix(job: Job) -> str:
