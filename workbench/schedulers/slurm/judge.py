@@ -110,7 +110,7 @@ def status_of(job: Job, answer: Answer, *, absent_s: float = 0.0, offset: float 
     elif sentinel is not None:
         status = JobStatus(
             state=sentinel.state,
-            reason=ending(sentinel.state),
+            reason=ending(sentinel.state, exit_code=sentinel.exit_code),
             started_at=sentinel.started_at,
             ended_at=sentinel.ended_at,
             exit_code=sentinel.exit_code,
@@ -180,7 +180,7 @@ def _from_account(account: AccountEntry) -> JobStatus:
 
 
 def _completed(status: JobStatus, account: AccountEntry | None, sentinel: Sentinel | None) -> JobStatus:
-    """With the exit code from whoever knows it: the run's own is more than that of its shell's end."""
+    """With exit code and reason from whoever knows them."""
     code = status.exit_code
     if sentinel is not None and sentinel.state != JobState.COMPLETED:
         code = sentinel.exit_code
@@ -188,7 +188,8 @@ def _completed(status: JobStatus, account: AccountEntry | None, sentinel: Sentin
         code = account.exit_code
     if code is None and status.state == JobState.COMPLETED:
         code = 0
-    return replace(status, exit_code=code)
+    said = account.said_state if account is not None else ""
+    return replace(status, exit_code=code, reason=ending(status.state, said, code))
 
 
 def _shifted(status: JobStatus, offset: float) -> JobStatus:

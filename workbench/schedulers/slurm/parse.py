@@ -37,9 +37,9 @@ class Marks:
 
     @classmethod
     def new(cls) -> Marks:
-        """Such as are in no text yet."""
+        """Such as are in no text yet, and mean nothing to a shell or in a regular expression."""
         nonce = secrets.token_hex(6)
-        return cls(record=f"|r{nonce}|", field=f"|f{nonce}|")
+        return cls(record=f"~r{nonce}~", field=f"~f{nonce}~")
 
 
 @dataclass(frozen=True, slots=True)

@@ -89,6 +89,8 @@ _ENDED = {
     JobState.PREEMPTED: "it had to make way for another job: start it again, or take another QOS",
 }
 
+_KILLED = 128 + 9
+
 _REFUSALS = (
     (
         "invalid account",
@@ -113,17 +115,6 @@ _REFUSALS = (
 )
 """Part of what sbatch says, in lower case, and what to do about it."""
 
-_UNCLEAR = (
-    "connection refused",
-    "connection reset",
-    "slurm backup controller in standby",
-    "socket timed out",
-    "unable to contact slurm",
-    "unexpected message received",
-    "zero bytes were transmitted",
-)
-"""Where sbatch says one of these, the job may be there all the same."""
-
 
 def job_state(text: str) -> JobState:
     """The state in Slurm's words: `RUNNING`, `CANCELLED by 1000`, `RUNNING,COMPLETING`."""
@@ -141,11 +132,13 @@ def explained(reason: str) -> str:
     return f"{_WAITING[key]} ({reason})" if key in _WAITING else reason
 
 
-def ending(state: JobState, said: str = "") -> str:
-    """Why a job ended, as far as its state says that."""
+def ending(state: JobState, said: str = "", exit_code: int | None = None) -> str:
+    """Why a job ended, as far as its state and its exit code say that."""
     by = re.search(r"CANCELLED by (\d+)", said)
     if by:
         return f"cancelled by user {by[1]}"
+    if state == JobState.FAILED and exit_code == _KILLED:
+        return "it was killed (signal 9), as it happens where memory runs out: ask for more memory"
     return _ENDED.get(state, "")
 
 
@@ -156,11 +149,6 @@ def refusal(said: str) -> str:
         if part in text.lower():
             return f"{text}: {advice}"
     return text
-
-
-def is_unclear(said: str) -> bool:
-    """Whether what sbatch said leaves open if the job was taken."""
-    return any(part in said.lower() for part in _UNCLEAR)
 
 
 def _sentence(said: str) -> str:

@@ -17,5 +17,5 @@ if [ -n "$found" ]; then
     fi
 fi
 number=1
-while [ -d "submission-$number" ]; do number=$((number + 1)); done
+while [ -L "submission-$number.owner" ]; do number=$((number + 1)); done
 say forgotten "$number" "${said:-}"

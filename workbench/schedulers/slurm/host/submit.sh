@@ -1,8 +1,9 @@
 # Submits the run in a folder once, however often this is asked for: FOLDER NUMBER TOKEN NAME BYTES,
 # with the batch script of so many bytes on standard input.
 #
-# `submission-NUMBER` is made by whoever submits and by nobody else. Sbatch runs apart from this process,
-# so that a connection that is cut does not end it half-way, and leaves its answer there.
+# Sbatch is run by a process apart, so that a cut connection does not end it half-way. Whoever makes the
+# link `submission-NUMBER.owner`, which names its host and process, is the one to submit; it leaves what
+# sbatch said in `.out` and `.err`, and in the end `.status`.
 folder=$1 number=$2 token=$3 name=$4 bytes=$5
 place=submission-$number
 
@@ -14,69 +15,78 @@ message=$(mkdir -p -- "$folder" 2>&1) || fail "$message"
 cd -- "$folder" || exit
 if [ "$bytes" -gt 0 ]; then
     part=.run.sh.$$
-    message=$({ cat >"$part"; } 2>&1) && message=$(chmod 700 "$part" 2>&1) || { rm -f "$part"; fail "$message"; }
+    message=$({ cat >"$part" && chmod 700 "$part"; } 2>&1) || {
+        rm -f "$part"
+        fail "$message"
+    }
     # Cut short on the way: whoever sent it is not there any more.
-    [ "$(wc -c <"$part")" -eq "$bytes" ] || { rm -f "$part"; exit 1; }
-    [ -d "$place" ] && rm -f "$part" || mv -f "$part" run.sh
+    [ "$(wc -c <"$part")" -eq "$bytes" ] || {
+        rm -f "$part"
+        exit 1
+    }
+    if [ -L "$place.owner" ]; then rm -f "$part"; else mv -f "$part" run.sh; fi
 fi
 
-# What the place says; whether it says anything that counts.
-answered() {
-    [ -f "$place/status" ] || return 1
-    at=$(cat "$place/at")
-    if [ "$(cat "$place/status")" = 0 ]; then
-        say job "$(tail -n 1 "$place/out")" "$at"
-    elif found=$(job_of_token "$token") && [ -n "$found" ]; then
-        say job "$found" "$at"
-    else
-        return 1
-    fi
-}
-
 submit() {
-    date +%s >"$place/at"
-    printf '%s %s\n' "$(hostname)" $$ >"$place/by"
     place=$place token=$token name=$name setsid sh -c '
+        ln -s "$(hostname) $$" "$place.owner" 2>/dev/null || exit 0
+        date +%s >"$place.at"
         timeout 90 sbatch --parsable --job-name="$name" --comment="$token" run.sh "$token" \
-            >"$place/out" 2>"$place/err" </dev/null
-        echo $? >"$place/status.part"
-        mv "$place/status.part" "$place/status"
+            >"$place.out" 2>"$place.err"
+        echo $? >"$place.status.part"
+        mv "$place.status.part" "$place.status"
     ' >/dev/null 2>&1 </dev/null &
     wait $!
 }
 
-if mkdir "$place" 2>/dev/null; then
-    submit
-    answered && exit
-    said=$(cat "$place/err")
-    case $said in
-    *[Tt]imed\ out* | *contact\ slurm* | *transmitted* | *onnection\ re* | *standby* | *nexpected\ message* | '') ;;
-    *)
-        rm -rf "$place"
-        fail "$said"
-        ;;
-    esac
-    say unclear "$said"
-    exit
-fi
-[ -d "$place" ] || fail "$(mkdir "$place" 2>&1)"
+# For at most two minutes after it began the owner may be at work still, on whatever host.
+is_recent() { [ -n "$(find "$place.owner" -maxdepth 0 -mmin -2)" ]; }
+is_at_work() {
+    set -- $(readlink "$place.owner")
+    if [ "${1:-}" = "$(hostname)" ]; then kill -0 "$2" 2>/dev/null; else is_recent; fi
+}
 
-# Somebody was here before. They may be waiting for Slurm still.
+# Looks for a job that Slurm took without its answer getting through.
+find_job() {
+    found=$(job_of_token "$token")
+    [ -n "$found" ] || return 1
+    say job "$found" "$(cat "$place.at" 2>/dev/null || date +%s)"
+}
+
+[ -L "$place.owner" ] || submit
+[ -L "$place.owner" ] || fail "$(touch "$place.try" 2>&1 || echo "$folder cannot be written")"
 turn=0
-while [ ! -f "$place/status" ] && [ $turn -lt 20 ] && [ -n "$(find "$place" -maxdepth 0 -mmin -2)" ]; do
+while [ ! -f "$place.status" ] && [ $turn -lt 40 ] && is_at_work; do
     turn=$((turn + 1))
     sleep 0.5
 done
-answered && exit
-found=$(job_of_token "$token")
-if [ -n "$found" ]; then
-    say job "$found" "$(date +%s)"
-elif [ -n "$(find "$place" -maxdepth 0 -mmin -2)" ]; then
-    say unclear "an earlier submission of this run is still under way"
-elif mv "$place" "$place.lost.$$" && mkdir "$place"; then
-    # Its end is certain by now, and Slurm knows of no job.
-    submit
-    answered || say unclear "$(cat "$place/err")"
-else
-    say unclear "somebody else submits this run at this moment"
-fi
+
+status=$(cat "$place.status" 2>/dev/null)
+said=$(cat "$place.err" 2>/dev/null)
+case $status:$said in
+0:*)
+    say job "$(tail -n 1 "$place.out")" "$(cat "$place.at")"
+    exit
+    ;;
+:* | 124:* | *[Tt]imed\ out* | *contact\ slurm* | *transmitted* | *onnection\ re* | *standby* | *nexpected\ message*)
+    find_job && exit
+    if [ -z "$status" ] && is_at_work; then
+        say unclear "an earlier submission of this run is still under way"
+    elif is_recent; then
+        say unclear "${said:-an earlier submission of this run was cut short}"
+    elif mv "$place.owner" "$place.lost.$$" && rm -f "$place.status"; then
+        # Its end is certain by now, and Slurm knows of no job: once more.
+        submit
+        if [ "$(cat "$place.status" 2>/dev/null)" = 0 ]; then
+            say job "$(tail -n 1 "$place.out")" "$(cat "$place.at")"
+        else
+            find_job || say unclear "$(cat "$place.err" 2>/dev/null)"
+        fi
+    fi
+    ;;
+*)
+    # A refusal is final: the next time may be another matter.
+    rm -f "$place.owner" "$place.status"
+    fail "$said"
+    ;;
+esac
