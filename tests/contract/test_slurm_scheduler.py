@@ -363,11 +363,10 @@ async def test_requeue_of_a_job_that_slurm_has_forgotten_submits_its_script_agai
 
 
 async def test_a_job_that_had_to_make_way_waits_again(site: Site) -> None:
-    all_cores = {"cpus": 76}
-    low = [await site.submit(site.job(qos="SCAVENGER", **all_cores), WAIT_FOR_GO) for _ in range(2)]
+    low = [await site.submit(site.job(qos="SCAVENGER", cpus=76), WAIT_FOR_GO) for _ in range(2)]
     for job in low:
         await site.reaches(job, JobState.RUNNING)
-    high = await site.submit(site.job(**all_cores), WAIT_FOR_GO)
+    high = await site.submit(site.job(cpus=76), WAIT_FOR_GO)
     await site.reaches(high, JobState.RUNNING)
     statuses = (await site.scheduler.poll(low)).values()
     assert JobState.PENDING in {status.state for status in statuses}
