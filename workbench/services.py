@@ -306,7 +306,9 @@ class Services:
     async def examine(self, profile: str | None = None) -> Sequence[Finding]:
         """Check that a profile has all that runs need."""
         site = await self._site(profile)
-        return await doctor.examine(site.connection, site.python, site.work_folder, await self._code(site))
+        return await doctor.examine(
+            site.connection, site.python, site.work_folder, await self._code(site), site.profile.setup
+        )
 
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end."""
