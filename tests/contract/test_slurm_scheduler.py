@@ -490,3 +490,41 @@ async def test_the_script_runs_by_hand_as_well(site: Site) -> None:
     number = await site.slurm("sh", "-c", 'cd "$0" && sbatch --parsable run.sh', job.folder)
     again = replace(job, key=JobKey("csd3", number, time.time()))
     assert (await site.end(again)).exit_code == 5
+
+
+async def test_a_job_whose_time_is_up_says_so(site: Site) -> None:
+    job = await site.submit(site.job(), WAIT_FOR_GO)
+    await site.reaches(job, JobState.RUNNING)
+    assert job.key is not None
+    site.cluster.master.run("scontrol", "update", f"JobId={job.key.native_id}", "EndTime=now+1")
+    status = await site.end(job)
+    assert status.state == JobState.TIMEOUT
+    assert "ask for more time" in status.reason
+    assert json.loads(await site.text(job, "exit.json"))["exit_code"] == 143
+
+
+async def test_a_job_whose_node_fails_starts_again_elsewhere(site: Site) -> None:
+    job = await site.submit(site.job(), ["sh", "-c", "echo attempt $MACE_WORKBENCH_ATTEMPT; sleep 600"])
+    node = (await site.reaches(job, JobState.RUNNING)).node
+    await site.says(job, "attempt 1")
+    site.cluster.hosts[node].stop("slurmd", "KILL")
+    try:
+        await site.says(job, "attempt 2")
+        status = await site.reaches(job, JobState.RUNNING)
+        assert status.node != node
+        assert len((await site.text(job, "attempts")).splitlines()) == 2
+    finally:
+        site.cluster.start_slurmd(node)
+        await until(
+            lambda: site.slurm("sinfo", "-h", "-n", node, "-o", "%t"), lambda said: said in ("idle", "mix")
+        )
+
+
+async def test_a_queue_of_ten_thousand_jobs_is_read(site: Site) -> None:
+    rows = 'for (n = 1; n <= 10000; n++) { row = format; gsub(/%F/, n, row); gsub(/%T/, "PENDING", row); print row }'
+    many = f"while [ $# -gt 1 ]; do shift; done; awk -v format=\"$1\" 'BEGIN {{ {rows} }}'"
+    scheduler = site.through(await site.programs(squeue=many))
+    job = replace(site.job(), key=JobKey("csd3", "7777", time.time()))
+    scheduler_says = await scheduler.poll([job])
+    assert len(scheduler.queue) == 10000
+    assert scheduler_says[job.id].state == JobState.PENDING
