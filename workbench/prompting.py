@@ -19,8 +19,8 @@ class TerminalPrompter:
 
     async def trust(self, host: str, kind: str, fingerprint: str) -> bool:
         """Whether `yes` is typed."""
-        text = f"{_plain(host)} was never seen before; its {kind} key is {fingerprint}. Is it the right one (yes)? "
-        answer = await asyncio.to_thread(_typed, text, secret=False)
+        text = f"{_plain(host)} was never seen before; its {kind} key is {fingerprint}."
+        answer = await asyncio.to_thread(_typed, f"{text} Is it the right one (yes)? ", secret=False)
         return answer is not None and answer.strip().lower() == "yes"
 
 

@@ -521,10 +521,11 @@ async def test_a_job_whose_node_fails_starts_again_elsewhere(site: Site) -> None
 
 
 async def test_a_queue_of_ten_thousand_jobs_is_read(site: Site) -> None:
-    rows = 'for (n = 1; n <= 10000; n++) { row = format; gsub(/%F/, n, row); gsub(/%T/, "PENDING", row); print row }'
-    many = f"while [ $# -gt 1 ]; do shift; done; awk -v format=\"$1\" 'BEGIN {{ {rows} }}'"
+    row = 'row = format; gsub(/%F/, n, row); gsub(/%T/, "PENDING", row); print row'
+    rows = f"BEGIN {{ for (n = 1; n <= 10000; n++) {{ {row} }} }}"
+    many = f"while [ $# -gt 1 ]; do shift; done; awk -v format=\"$1\" '{rows}'"
     scheduler = site.through(await site.programs(squeue=many))
     job = replace(site.job(), key=JobKey("csd3", "7777", time.time()))
-    scheduler_says = await scheduler.poll([job])
+    statuses = await scheduler.poll([job])
     assert len(scheduler.queue) == 10000
-    assert scheduler_says[job.id].state == JobState.PENDING
+    assert statuses[job.id].state == JobState.PENDING

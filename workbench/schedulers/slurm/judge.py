@@ -47,14 +47,14 @@ def clock_offset(measured: float, before: float) -> float:
     return measured if abs(measured) > _SAME_CLOCK_S else 0.0
 
 
-def entries_of(job: Job, queue: Sequence[QueueEntry]) -> Sequence[QueueEntry]:
+def entries_of(job: Job, answer: Answer) -> Sequence[QueueEntry]:
     """What the queue says of a job: one entry, or one for each part of an array."""
-    ours = [entry for entry in queue if entry.token.startswith(f"mw:{job.id}:")]
     if job.key is None:
-        return ours
-    named = [entry for entry in queue if entry.native_id == job.key.native_id]
+        return answer.by_name.get(f"mw:{job.id}", ())
+    named = answer.by_name.get(job.key.native_id, ())
     # A site may put words of its own into comments: only another job's token tells against it.
-    return [entry for entry in named if entry in ours or not entry.token.startswith("mw:")]
+    ours = f"mw:{job.id}:"
+    return [entry for entry in named if entry.token.startswith(ours) or not entry.token.startswith("mw:")]
 
 
 def account_of(job: Job, accounts: Mapping[str, AccountEntry]) -> AccountEntry | None:
@@ -81,7 +81,7 @@ def is_absent(job: Job, answer: Answer) -> bool:
     return (
         job.key is not None
         and "squeue" not in answer.failures
-        and not entries_of(job, answer.queue)
+        and not entries_of(job, answer)
         and account_of(job, answer.accounts) is None
         and sentinel_of(job, answer.sentinels) is None
     )
@@ -96,7 +96,7 @@ def status_of(job: Job, answer: Answer, *, absent_s: float = 0.0, offset: float 
         absent_s: For how long polls have had nothing on it.
         offset: Added to the host's times to make them ours.
     """
-    entries = entries_of(job, answer.queue)
+    entries = entries_of(job, answer)
     sentinel = sentinel_of(job, answer.sentinels)
     account = account_of(job, answer.accounts)
     if entries:

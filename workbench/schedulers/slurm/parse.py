@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import re
 import secrets
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property, lru_cache
 
 from workbench.model.job import JobState
 from workbench.model.queue import QueueEntry
@@ -70,7 +72,7 @@ class Sentinel:
     attempt: int
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Answer:
     """One poll."""
 
@@ -83,6 +85,16 @@ class Answer:
     """Of `squeue` and `sacct`: what they said where they failed."""
     now: float | None = None
     """By the host's clock; none where the answer is cut short."""
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Sequence[QueueEntry]]:
+        """The queue by number, and by `mw:ID` where a token says whose it is."""
+        named = defaultdict(list)
+        for entry in self.queue:
+            named[entry.native_id].append(entry)
+            if entry.token.startswith("mw:"):
+                named[entry.token.rpartition(":")[0]].append(entry)
+        return named
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +181,7 @@ def parse_sentinel(text: str) -> Sentinel | None:
         return None
 
 
+@lru_cache(maxsize=4096)
 def parse_time(text: str) -> float | None:
     """Seconds since 1970, from the same in digits or from ISO 8601 in UTC; none for no time."""
     text = text.strip()

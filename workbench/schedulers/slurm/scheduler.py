@@ -10,6 +10,7 @@ which is above 1 where a job was put into the queue again after Slurm had forgot
 
 from __future__ import annotations
 
+import asyncio
 import re
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -99,7 +100,8 @@ class SlurmScheduler:
         queue_format = f"{marks.record}queue{marks.field}{marks.field.join(QUEUE_FIELDS)}"
         account_format = ",".join(ACCOUNT_FIELDS)
         data = await self._ask("poll", marks, queue_format, account_format, stdin=asked.encode())
-        answer = parse_answer(data, marks)
+        # A long queue takes its time, in which the screens go on.
+        answer = await asyncio.to_thread(parse_answer, data, marks)
         if answer.now is None:
             raise SchedulerError(self._garbled("the poll", data))
         failed = answer.failures.get("squeue")

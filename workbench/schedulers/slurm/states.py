@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 
 from workbench.model.job import JobState
 
@@ -116,6 +117,7 @@ _REFUSALS = (
 """Part of what sbatch says, in lower case, and what to do about it."""
 
 
+@lru_cache(maxsize=256)
 def job_state(text: str) -> JobState:
     """The state in Slurm's words: `RUNNING`, `CANCELLED by 1000`, `RUNNING,COMPLETING`."""
     words = [word.rstrip("+") for word in re.split(r"[\s,]+", text.strip())]
