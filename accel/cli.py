@@ -168,7 +168,7 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument(
         "--labelled", type=_count, default=40, metavar="N", help="labelled structures to measure the error on"
     )
-    bench.add_argument("--seed", type=int, default=0, help="of the displacements")
+    bench.add_argument("--seed", type=_count, default=0, help="of the displacements")
     bench.add_argument("--stress", action="store_true", help="compute stress too")
     bench.set_defaults(repeats=20)
 

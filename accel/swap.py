@@ -51,6 +51,9 @@ def accelerate(model: nn.Module, plan: str = "exact") -> SwapReport:
             swapped.append(name)
         elif leaf == "conv_tp" and EdgeMatrixProduct.covers(module):
             EdgeMatrixProduct.adopt(module, model_dtype(model))
+            # mace-torch's own switch for products that gather and sum by themselves.
+            block: Any = model.get_submodule(name.rpartition(".")[0])
+            block.conv_fusion = "edge matrix"
             swapped.append(name)
         elif leaf in ("conv_tp", "symmetric_contractions"):
             left.append(f"{name} ({_kind(module)} has no fast form)")

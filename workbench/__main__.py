@@ -61,13 +61,22 @@ async def _run(arguments: argparse.Namespace) -> int:
 
         job = await services.start_demo() if arguments.command else None
         app = WorkbenchApp(services, open_job=job.id if job else None)
-        for number in (
-            signal.SIGTERM,
-            signal.SIGHUP,
-        ):  # else the terminal would be left as the screens need it
+        # Without this the terminal would be left as the screens need it.
+        for number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, app.exit)
+        _favour_keys()
         await app.run_async()
         return EXIT_OK
+
+
+def _favour_keys() -> None:
+    """Set the process up for screens: whatever else goes on, a key is answered at once."""
+    import gc
+
+    # What is here by now stays: collections that went through ten thousand jobs would hold up keys.
+    gc.freeze()
+    # Charts are built in a thread: at Python's own 5 ms a key would wait so long at each of its steps.
+    sys.setswitchinterval(0.0005)
 
 
 def _log_to(folder: os.PathLike[str], *, verbose: bool) -> None:

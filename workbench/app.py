@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -18,17 +17,16 @@ from workbench.following import Following
 from workbench.messages import Cancel, NewRun, OpenRun, Requeue, Resubmit, Submit
 from workbench.model.job import Job
 from workbench.model.run import Run
+from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
 from workbench.theme import THEME, series_variables
-from workbench.widgets.plain import plain
 
 if TYPE_CHECKING:
     from jobs.spec import RunSpec
     from workbench.screens.run import RunScreen
 
 _TICK_S = 1.0
-_SWITCH_S = 0.0005
 
 
 class WorkbenchApp(App[None]):
@@ -83,8 +81,6 @@ class WorkbenchApp(App[None]):
 
     def on_mount(self) -> None:
         """Draw what is known, then begin to ask."""
-        # Charts are built in a thread: at Python's own 5 ms a key would wait so long at each of its steps.
-        sys.setswitchinterval(_SWITCH_S)
         self._draw_jobs()
         self.push_screen(self._jobs_screen)
         self.call_after_refresh(self._begin)

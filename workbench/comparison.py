@@ -17,6 +17,7 @@ from workbench import report
 from workbench.errors import NotAllowed
 from workbench.model.job import Job
 from workbench.model.run import Run
+from workbench.plain import plain
 
 _VARIES = ("date", "load_average", "pid")
 """Differs between any two runs, and explains nothing by itself."""
@@ -109,14 +110,14 @@ def _flat(record: Mapping[str, Any], prefix: str = "") -> dict[str, str]:
         if isinstance(value, Mapping):
             flat |= _flat(value, f"{prefix}{key}.")
         else:
-            flat[f"{prefix}{key}"] = report.plain(value)
+            flat[f"{prefix}{key}"] = plain(value)
     return flat
 
 
 def _table(frame: pd.DataFrame) -> str:
     flat = frame.reset_index()
     rows = [
-        [report.plain(None if pd.isna(cell) else cell) for cell in row]
+        [plain(None if pd.isna(cell) else cell) for cell in row]
         for row in flat.itertuples(index=False, name=None)
     ]
     return report.table([str(name) for name in flat.columns], rows)

@@ -17,6 +17,7 @@ from workbench.errors import SpecRefused
 from workbench.model.job import Job, JobState, Resources
 from workbench.model.record import job_record
 from workbench.model.run import Run
+from workbench.plain import plain
 from workbench.recipes import find_spec, recipes
 from workbench.services import Services
 
@@ -42,7 +43,7 @@ async def _submit(services: Services, arguments: argparse.Namespace) -> int:
         if arguments.json:
             _print_json({name: json.loads(spec.to_json()) for name, spec in known.items()})
         else:
-            rows = [(name, spec.experiment, report.plain(spec.name)) for name, spec in known.items()]
+            rows = [(name, spec.experiment, plain(spec.name)) for name, spec in known.items()]
             print(report.table(("RECIPE", "EXPERIMENT", "QUESTION"), rows))
         return EXIT_OK
     spec = find_spec(arguments.spec, arguments.set)
@@ -150,7 +151,7 @@ async def _started(services: Services, job: Job, arguments: argparse.Namespace) 
 
 async def _wait(services: Services, job: Job, *, as_json: bool) -> int:
     """Follow a job to its end, with its progress on standard error, and print what came out."""
-    _say(f"{job.id}: {report.plain(job.spec.name)} in {job.folder}")
+    _say(f"{job.id}: {plain(job.spec.name)} in {job.folder}")
     shown, refreshed_at = "", 0.0
     while True:
         run = await services.fetch_all(job.id)
@@ -173,12 +174,12 @@ async def _wait(services: Services, job: Job, *, as_json: bool) -> int:
 
 def _print_run(job: Job, run: Run) -> None:
     for note in run.notes:
-        _say(f"note: {report.plain(note)}")
+        _say(f"note: {plain(note)}")
     if run.result:
         print(report.summary_table(run.result.summary))
     if job.state.is_over and job.state is not JobState.COMPLETED:
         why = run.failure or job.status.reason or f"`mace-workbench logs {job.id}` may say why."
-        _say(f"{job.id}: {job.state.lower()}: {report.plain(why)}")
+        _say(f"{job.id}: {job.state.lower()}: {plain(why)}")
     elif not run.result:
         _say(report.progress_line(job, run))
 

@@ -9,6 +9,8 @@ from workbench.model.finding import Finding
 from workbench.model.job import Job
 from workbench.model.record import job_record
 from workbench.model.run import Run
+from workbench.plain import plain
+from workbench.provenance import facts_of
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -115,33 +117,7 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     measured_on = summary.get("measured_on")
     if not isinstance(measured_on, Mapping):
         return text
-    return f"{text}\n\nmeasured on {' · '.join(measured_on_parts(measured_on))}"
-
-
-def measured_on_parts(values: Mapping[str, Any]) -> list[str]:
-    """What numbers were measured on, what matters most first; what is not known here comes last, as it is."""
-    told = dict(values)
-    device, named = plain(told.pop("device", "?")), told.pop("device_name", None)
-    parts = [f"{plain(named)} ({device})" if named else device]
-    threads = told.pop("threads", None)
-    if threads is not None:
-        parts.append(f"{plain(threads)} thread{'' if threads == 1 else 's'}")
-    model, versions = told.pop("model", None), told.pop("versions", None)
-    if isinstance(model, Mapping):
-        parts.append(f"model {plain(model.get('name'))} ({plain(model.get('n_parameters'))} parameters)")
-    if isinstance(versions, Mapping):
-        parts += [f"{plain(name)} {plain(version)}" for name, version in versions.items()]
-    load = told.pop("load_average", None)
-    if isinstance(load, Sequence) and load:
-        parts.append(f"load {plain(load[0])}")
-    parts += [f"{plain(key)} {plain(value)}" for key, value in told.items() if value not in (None, "")]
-    return parts
-
-
-def plain(value: object) -> str:
-    """Text from a cluster as one line without control characters: it is data, and moves no cursor."""
-    text = "-" if value is None else f"{value:.4g}" if isinstance(value, float) else str(value)
-    return "".join(letter if letter.isprintable() else "�" for letter in text)
+    return f"{text}\n\nmeasured on {facts_of(measured_on)}"
 
 
 def _is_numeric(cell: str) -> bool:

@@ -69,7 +69,8 @@ def measure_edges(
     Returns:
         -1, or the first atom that has a neighbour nearer than `r_min`.
     """
-    inverse_h = n_intervals / (cutoff - r_min)
+    low = np.log1p(r_min)
+    knots_per_s = n_intervals / (np.log1p(cutoff) - low)
     too_near = -1
     for a in range(start, stop):
         place = edges.first[a]
@@ -97,7 +98,7 @@ def measure_edges(
             edges.unit[place, 1] = y
             edges.unit[place, 2] = z
             edges.distance[place] = r
-            scaled = (r - r_min) * inverse_h
+            scaled = (np.log1p(r) - low) * knots_per_s
             interval = min(int(scaled), n_intervals - 1)
             edges.knot[place] = interval
             edges.fraction[place] = scaled - interval

@@ -337,7 +337,8 @@ def reverse_edges(
     edges: Any,
     nodes: Any,
     g_up: Any,
-    inverse_h: float,
+    knots_per_s: float,
+    received: bool,
     max_ell: int,
     start: int,
     stop: int,
@@ -355,7 +356,9 @@ def reverse_edges(
         edges: `geometry.Edges`.
         nodes: `Nodes` of this layer.
         g_up: [n_atoms, n_lm_in, n_edge_channels], overwritten.
-        inverse_h: Intervals of the radial table an Å.
+        knots_per_s: Knots of the radial table for a step of one in ln(1 + r / 1 Å).
+        received: Reverse the messages that the atoms received instead, whose senders need no gradient
+            (`g_up` is scratch then): the gradient that is read 16 times stays in cache.
         max_ell: Highest harmonic.
         start: First atom.
         stop: End of the atoms.
@@ -365,9 +368,13 @@ def reverse_edges(
     dtype = nodes.up.dtype
     n_y = edges.harmonics.shape[1]
     signs = np.ones(n_y, dtype=dtype)
+    odd = np.ones(n_y)
     for ell in range(1, max_ell + 1, 2):
         for m in range(2 * ell + 1):
-            signs[ell * ell + m] = -1.0
+            odd[ell * ell + m] = -1.0
+            # Harmonics are kept for what an atom receives; what it sends goes the other way.
+            if not received:
+                signs[ell * ell + m] = -1.0
     w = np.empty((2, 6), dtype=dtype)
     entries = np.empty(len(layer.conv.entry_in), dtype=dtype)
     g_entries = np.empty_like(entries)
@@ -384,23 +391,49 @@ def reverse_edges(
                 g_sender[lm, c] = 0.0
         for edge in range(edges.first[a], edges.first[a] + edges.count[a]):
             b = edges.neighbour[edge]
+            sender = b if received else a
+            receiver = a if received else b
             hermite(edges.fraction[edge], w)
             radial_value_and_slope(layer.table, edges.knot[edge], w, value, slope)
             edge_matrix(conv, edges.harmonics, edge, signs, entries)
             if nodes.up.shape[1] == 1:
                 by_distance = reverse_scalar_message(
-                    conv, value, slope, entries, nodes.up, a, nodes.g_mid, b, scratch, g_sender, g_entries
+                    conv,
+                    value,
+                    slope,
+                    entries,
+                    nodes.up,
+                    sender,
+                    nodes.g_mid,
+                    receiver,
+                    scratch,
+                    g_sender,
+                    g_entries,
                 )
             else:
                 by_distance = reverse_message(
-                    conv, value, slope, entries, nodes.up, a, nodes.g_mid, b, scratch, g_sender, g_entries
+                    conv,
+                    value,
+                    slope,
+                    entries,
+                    nodes.up,
+                    sender,
+                    nodes.g_mid,
+                    receiver,
+                    scratch,
+                    g_sender,
+                    g_entries,
                 )
             for lm in range(n_y):
                 g_y[lm] = 0.0
             for i in range(len(entries)):
                 for q in range(conv.entry_first[i], conv.entry_first[i + 1]):
                     g_y[conv.coupling_lm[q]] += conv.coupling[q] * g_entries[i]
-            _add_force(edges, edge, a, b, by_distance * inverse_h, g_y, max_ell, forces, virial)
+            if received:
+                for lm in range(n_y):
+                    g_y[lm] *= odd[lm]
+            by_distance = by_distance * knots_per_s / (1.0 + edges.distance[edge])
+            _add_force(edges, edge, a, b, by_distance, g_y, max_ell, forces, virial)
 
 
 @kernel

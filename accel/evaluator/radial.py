@@ -3,6 +3,9 @@
 A spline of value, first and second derivative is twice continuously differentiable, so the energy
 and the forces that follow from it are smooth across knots, and forces are the exact derivative of
 the tabulated energy. The error of the derivative falls as the fifth power of the spacing.
+
+Radial functions bend most at short distances, so knots are equally spaced in a coordinate
+s(r) = ln(1 + r / 1 Å), from 0 at `R_MIN_A` to 1 at the cutoff: a third of the knots for the same error.
 """
 
 from __future__ import annotations
@@ -22,7 +25,7 @@ R_MIN_A = 0.1
 
 
 def tabulate(module: Any, layer: int, n_intervals: int) -> NDArray[np.float64]:
-    """Values and scaled derivatives of a layer's radial weights at equally spaced knots.
+    """Values and scaled derivatives of a layer's radial weights at the knots.
 
     Args:
         module: The mace-torch model, fp64 on the CPU.
@@ -30,27 +33,42 @@ def tabulate(module: Any, layer: int, n_intervals: int) -> NDArray[np.float64]:
         n_intervals: Intervals between `R_MIN_A` and the cutoff.
 
     Returns:
-        [n_intervals + 1, 3, n_weights]: f, h·f', h²·f''; zeros at the cutoff.
+        [n_intervals + 1, 3, n_weights]: f and its derivatives by the number of the knot; zeros at
+        the cutoff.
     """
-    cutoff = float(module.r_max)
-    table = _knot_data(module, layer, np.linspace(R_MIN_A, cutoff, n_intervals + 1), n_intervals)
+    table = _knot_data(module, layer, np.arange(n_intervals + 1.0), n_intervals)
     # The envelope ends there; what its rounded derivatives leave would be a step in the force.
     table[-1] = 0.0
     return table
 
 
-def _knot_data(module: Any, layer: int, r: NDArray[np.float64], n_intervals: int) -> NDArray[np.float64]:
-    """[n, 3, n_weights]: f, h·f', h²·f'' at the distances `r`."""
-    h = (float(module.r_max) - R_MIN_A) / n_intervals
-    lengths = torch.from_numpy(r)[:, None]
+def knots(cutoff_a: float, n_intervals: int) -> NDArray[np.float64]:
+    """Distances of the knots, Å."""
+    return _distance(torch.arange(n_intervals + 1.0, dtype=torch.float64), cutoff_a, n_intervals).numpy()
+
+
+def _distance(place: torch.Tensor, cutoff_a: float, n_intervals: int) -> torch.Tensor:
+    """Distance at a place counted in knots: the inverse of what `geometry.measure_edges` computes."""
+    low, high = np.log1p(R_MIN_A), np.log1p(cutoff_a)
+    return torch.expm1(low + place * ((high - low) / n_intervals))
+
+
+def _knot_data(module: Any, layer: int, place: NDArray[np.float64], n_intervals: int) -> NDArray[np.float64]:
+    """[n, 3, n_weights]: f, f', f'' at places counted in knots, derivatives by the place."""
+    lengths = torch.from_numpy(place)[:, None]
     tangent = torch.ones_like(lengths)
+    cutoff_a = float(module.r_max)
+
+    def weights(x: torch.Tensor) -> torch.Tensor:
+        # Rounding must not push the last knot past the cutoff, where everything is zero.
+        return radial_weights(module, layer, _distance(x, cutoff_a, n_intervals).clamp(max=cutoff_a))
 
     def weights_and_slope(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        value, slope = torch.func.jvp(lambda y: radial_weights(module, layer, y), (x,), (tangent,))[:2]
+        value, slope = torch.func.jvp(weights, (x,), (tangent,))[:2]
         return value, slope
 
     (value, first), (_, second) = torch.func.jvp(weights_and_slope, (lengths,), (tangent,))[:2]
-    return torch.stack([value, h * first, h * h * second], dim=1).detach().numpy().copy()
+    return torch.stack([value, first, second], dim=1).detach().numpy().copy()
 
 
 def radial_weights(module: Any, layer: int, lengths: torch.Tensor) -> torch.Tensor:
@@ -96,7 +114,7 @@ def hermite_basis(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 
 def intervals_for(module: Any, tolerance: float) -> int:
     """Fewest intervals, a power of two, at which every layer's table is this good."""
-    n_intervals = 64
+    n_intervals = 16
     while n_intervals < _MOST_INTERVALS:
         if max(table_error(module, i, n_intervals) for i in range(len(module.interactions))) <= tolerance:
             break
@@ -109,15 +127,11 @@ def table_error(module: Any, layer: int, n_intervals: int) -> float:
 
     Only the knots around the samples are computed, so that the cost does not grow with the table.
     """
-    cutoff = float(module.r_max)
-    h = (cutoff - R_MIN_A) / n_intervals
-    # More of them at short distances, where radial functions bend most.
-    knot = (n_intervals * np.linspace(0.0, 1.0, _SAMPLES, endpoint=False) ** 2).astype(int)
+    knot = np.linspace(0, n_intervals - 1, _SAMPLES).astype(int)
     t = np.random.default_rng(0).uniform(0.1, 0.9, _SAMPLES)
     _, by_t = hermite_basis(t)
-    left = R_MIN_A + knot * h
-    data = _knot_data(module, layer, np.concatenate([left, left + h]), n_intervals)
+    data = _knot_data(module, layer, np.concatenate([knot, knot + 1.0]), n_intervals)
     stacked = np.concatenate([data[:_SAMPLES], data[_SAMPLES:]], axis=1)
-    ours = np.einsum("nk,nkw->nw", by_t, stacked) / h
-    theirs = _knot_data(module, layer, left + t * h, n_intervals)[:, 1] / h
+    ours = np.einsum("nk,nkw->nw", by_t, stacked)
+    theirs = _knot_data(module, layer, knot + t, n_intervals)[:, 1]
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())

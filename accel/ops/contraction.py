@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from accel.mace_torch import quiet
-from accel.ops.polynomial import symmetric_terms
+from accel.ops.polynomial import terms_by_order, weights_by_order
 
 with quiet():
     from mace.modules.symmetric_contraction import SymmetricContraction
@@ -34,9 +34,7 @@ class SparseSymmetricContraction(SymmetricContraction):
     """[n_terms]."""
     sparse_out: Tensor
     """[n_terms], output component."""
-    sparse_degree: int
     sparse_outputs: int
-    contractions: Any
 
     @staticmethod
     def covers(module: Any) -> bool:
@@ -46,38 +44,23 @@ class SparseSymmetricContraction(SymmetricContraction):
     @classmethod
     def adopt(cls, module: Any) -> None:
         """Turn `module`, a mace-torch `SymmetricContraction`, into one of these."""
-        n_lm = sum(irrep.ir.dim for irrep in module.irreps_in)
-        factors, outs, couplings = [], [], []
-        degree = max(part.correlation for part in module.contractions)
-        offset = 0
-        for part, irrep in zip(module.contractions, module.irreps_out, strict=True):
-            dim = irrep.ir.dim
-            for order in range(1, part.correlation + 1):
-                coupling = part.U_tensors(order).detach().double().cpu().numpy()
-                coupling = coupling.reshape((dim,) + (n_lm,) * order + (coupling.shape[-1],))
-                rows, on_paths = symmetric_terms(coupling)
-                padded = np.full((len(rows), degree), n_lm)
-                padded[:, :order] = rows[:, 1:]
-                factors.append(padded)
-                outs.append(rows[:, 0] + offset)
-                couplings.append(on_paths)
-            offset += dim
-        monomials, number = np.unique(np.concatenate(factors), axis=0, return_inverse=True)
-        place = {"device": module.contractions[0].weights_max.device}
-        dtype = module.contractions[0].weights_max.dtype
+        terms = list(terms_by_order(module))
+        factors = np.concatenate([each for each, _, _ in terms])
+        monomials, number = np.unique(factors, axis=0, return_inverse=True)
+        like = weights_by_order(module)[0]
         module.__class__ = cls
-        module.sparse_degree = degree
-        module.sparse_outputs = offset
+        module.sparse_outputs = sum(irrep.ir.dim for irrep in module.irreps_out)
 
-        def keep(name: str, value: Any, kind: torch.dtype) -> None:
+        def keep(name: str, value: Any, dtype: torch.dtype) -> None:
             # Not persistent: the state dict stays as mace-torch wrote it.
-            module.register_buffer(name, torch.as_tensor(value, dtype=kind, **place), persistent=False)
+            buffer = torch.as_tensor(value, dtype=dtype, device=like.device)
+            module.register_buffer(name, buffer, persistent=False)
 
         keep("sparse_factors", monomials.T.copy(), torch.int64)
         keep("sparse_monomial", number.reshape(-1), torch.int64)
-        keep("sparse_out", np.concatenate(outs), torch.int64)
-        for i, on_paths in enumerate(couplings):
-            keep(f"sparse_coupling_{i}", on_paths, dtype)
+        keep("sparse_out", np.concatenate([each for _, each, _ in terms]), torch.int64)
+        for i, (_, _, on_paths) in enumerate(terms):
+            keep(f"sparse_coupling_{i}", on_paths, like.dtype)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The contraction.
@@ -89,14 +72,15 @@ class SparseSymmetricContraction(SymmetricContraction):
         Returns:
             [n_atoms, Σ n_channels · (2 l_out + 1)], irreps one after the other.
         """
-        element = y.argmax(dim=1)
-        monomials = self._monomials(x)
         coefficients = torch.cat(
-            [torch.einsum("tk,ekc->tec", coupling, weight) for coupling, weight in self._weighted()]
+            [
+                torch.einsum("tk,ekc->tec", getattr(self, f"sparse_coupling_{i}"), weight)
+                for i, weight in enumerate(weights_by_order(self))
+            ]
         )
-        terms = coefficients[:, element] * monomials[self.sparse_monomial]
-        n_atoms, n_channels = x.shape[:2]
-        out = x.new_zeros(self.sparse_outputs, n_atoms, n_channels).index_add(0, self.sparse_out, terms)
+        by_component = torch.cat([x.permute(2, 0, 1), torch.ones_like(x[:, :, 0])[None]])
+        terms = (self.sparse_factors, self.sparse_monomial, self.sparse_out, self.sparse_outputs)
+        out = _Contraction.apply(by_component, coefficients, y.argmax(dim=1), *terms)  # type: ignore[no-untyped-call]
         parts, offset = [], 0
         for irrep in self.irreps_out:
             part = out[offset : offset + irrep.ir.dim]
@@ -104,20 +88,109 @@ class SparseSymmetricContraction(SymmetricContraction):
             offset += irrep.ir.dim
         return torch.cat(parts, dim=1)
 
-    def _monomials(self, x: Tensor) -> Tensor:
-        """[n_monomials, n_atoms, n_channels]: products of the factors, the last component the constant 1."""
-        by_component = torch.cat([x.permute(2, 0, 1), torch.ones_like(x[:, :, 0])[None]])
-        product = by_component[self.sparse_factors[0]]
-        for i in range(1, self.sparse_degree):
-            product = product * by_component[self.sparse_factors[i]]
-        return product
 
-    def _weighted(self) -> list[tuple[Tensor, Tensor]]:
-        """Couplings and the weights they belong to, in the order in which terms were read."""
-        pairs: list[tuple[Tensor, Tensor]] = []
-        for part in self.contractions:
-            for order in range(1, part.correlation + 1):
-                last = order == part.correlation
-                weight = part.weights_max if last else part.weights[part.correlation - 1 - order]
-                pairs.append((getattr(self, f"sparse_coupling_{len(pairs)}"), weight))
-        return pairs
+class _Contraction(torch.autograd.Function):
+    """The sum over terms with a gradient by hand, a few atoms at a time.
+
+    Left to autograd, every product of factors would be written out for all atoms and kept. Under
+    double backward the sum is computed again as plain operations, which autograd then follows.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, coefficients: Tensor, element: Tensor, *terms: Any) -> Tensor:
+        """Evaluate the sum.
+
+        Args:
+            ctx: autograd's.
+            x: [n_lm + 1, n_atoms, n_channels].
+            coefficients: [n_terms, n_elements, n_channels].
+            element: [n_atoms], int64.
+            terms: Factors, monomial and output of each term, and the number of outputs.
+
+        Returns:
+            [n_outputs, n_atoms, n_channels].
+        """
+        ctx.save_for_backward(x, coefficients, element, *terms[:3])
+        ctx.n_outputs = terms[3]
+        parts = [
+            _sum_of_terms(x[:, s], coefficients, element[s], *terms) for s in _chunks(x, len(coefficients))
+        ]
+        return torch.cat(parts, dim=1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """Gradients by `x` and `coefficients`."""
+        (gradient,) = gradients
+        x, coefficients, element, *terms = ctx.saved_tensors
+        if torch.is_grad_enabled():
+            # Views, so that the gradient by one of them does not run on through what it was made of.
+            views = (x.view_as(x), coefficients.view_as(coefficients))
+            out = _sum_of_terms(*views, element, terms[0], terms[1], terms[2], ctx.n_outputs)
+            wanted = [t for t, need in zip(views, ctx.needs_input_grad, strict=False) if need]
+            found = iter(torch.autograd.grad(out, wanted, gradient, create_graph=True))
+            return tuple(next(found) if need else None for need in ctx.needs_input_grad)
+        g_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None
+        g_coefficients = torch.zeros_like(coefficients) if ctx.needs_input_grad[1] else None
+        for s in _chunks(x, len(coefficients)):
+            _reverse(x[:, s], coefficients, element[s], terms, gradient[:, s], g_x, g_coefficients, s)
+        return g_x, g_coefficients, *([None] * 5)
+
+
+_CHUNK_BYTES = 1 << 19
+"""Products of a chunk of atoms fit in a second-level cache together with what they are made of."""
+
+
+def _chunks(x: Tensor, n_terms: int) -> list[slice]:
+    """Cut the atoms into chunks; on other devices than a CPU they stay together."""
+    n_atoms, n_channels = x.shape[1:]
+    size = max(1, n_atoms)
+    if x.device.type == "cpu":
+        size = max(1, _CHUNK_BYTES // max(1, n_terms * n_channels * x.element_size()))
+    return [slice(a, min(a + size, n_atoms)) for a in range(0, max(1, n_atoms), size)]
+
+
+def _sum_of_terms(
+    x: Tensor,
+    coefficients: Tensor,
+    element: Tensor,
+    factors: Tensor,
+    monomial: Tensor,
+    out: Tensor,
+    n_out: int,
+) -> Tensor:
+    """[n_out, n_atoms, n_channels] in operations that autograd knows."""
+    product = x[factors[0]]
+    for factor in factors[1:]:
+        product = product * x[factor]
+    terms = coefficients[:, element] * product[monomial]
+    return x.new_zeros(n_out, *x.shape[1:]).index_add(0, out, terms)
+
+
+def _reverse(
+    x: Tensor,
+    coefficients: Tensor,
+    element: Tensor,
+    terms: list[Tensor],
+    gradient: Tensor,
+    g_x: Tensor | None,
+    g_coefficients: Tensor | None,
+    atoms: slice,
+) -> None:
+    """Gradients of a chunk: into `g_x[:, atoms]`, and added to `g_coefficients`."""
+    factors, monomial, out = terms
+    values = [x[factor] for factor in factors]
+    by_term = gradient[out]
+    if g_coefficients is not None:
+        product = torch.stack(values).prod(0) if len(values) > 1 else values[0]
+        g_coefficients.index_add_(1, element, by_term * product[monomial])
+    if g_x is None:
+        return
+    weighted = torch.zeros_like(values[0]).index_add_(0, monomial, by_term.mul_(coefficients[:, element]))
+    chunk = torch.zeros_like(x)
+    for i, factor in enumerate(factors):
+        others = weighted
+        for j, value in enumerate(values):
+            if j != i:
+                others = others * value
+        chunk.index_add_(0, factor, others)
+    g_x[:, atoms] = chunk

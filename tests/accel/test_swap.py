@@ -105,13 +105,14 @@ def test_operations_pass_gradcheck_and_gradgradcheck(operation: str) -> None:
             return module(given[0], y)
     else:
         module = model.interactions[1].conv_tp
+        edges = torch.tensor([[0, 2, 2, 1], [1, 1, 0, 2]])
         arguments = tuple(
-            torch.randn(3, n, dtype=torch.float64, requires_grad=True)
-            for n in (module.irreps_in1.dim, module.irreps_in2.dim, module.weight_numel)
+            torch.randn(rows, n, dtype=torch.float64, requires_grad=True)
+            for rows, n in ((3, module.irreps_in1.dim), (4, module.irreps_in2.dim), (4, module.weight_numel))
         )
 
         def run(*given: torch.Tensor) -> Any:
-            return module(*given)
+            return module(*given, edges)
 
     assert torch.autograd.gradcheck(run, arguments)
     assert torch.autograd.gradgradcheck(run, arguments)

@@ -20,7 +20,7 @@ TINY: dict[str, Any] = {
     "max_ell": 1,
     "interaction_cls": "RealAgnosticResidualInteractionBlock",
     "interaction_cls_first": "RealAgnosticResidualInteractionBlock",
-    "num_interactions": 2,
+    "num_interactions": 1,
     "num_elements": 2,
     "hidden_irreps": "2x0e",
     "MLP_irreps": "2x0e",

@@ -15,7 +15,7 @@ import pytest
 
 from tests.cluster import files, site
 from tests.cluster.cluster import Cluster
-from tests.contract.ssh import Answers, Laptop, by_asyncssh, by_openssh, by_paramiko
+from tests.contract.ssh import Answers, Laptop, by_asyncssh, by_openssh, by_paramiko, end_master
 from workbench.errors import ConnectionFailed, HostKeyRefused, LinkLost, LoginRefused
 from workbench.remote import openssh_connection
 from workbench.remote.ssh_config import SshTarget
@@ -57,9 +57,13 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     process.stdout.close()
 
 
-async def command(argv: list[str], **kwargs: Any) -> subprocess.CompletedProcess[str]:
+async def command(
+    argv: list[str], *, env: dict[str, str] | None = None, check: bool = False
+) -> subprocess.CompletedProcess[str]:
     """A command of this machine, off the event loop."""
-    return await asyncio.to_thread(subprocess.run, argv, capture_output=True, text=True, **kwargs)
+    return await asyncio.to_thread(
+        lambda: subprocess.run(argv, capture_output=True, text=True, env=env, check=check)
+    )
 
 
 async def hostname(connect: Any, target: SshTarget, answers: Answers | None = None) -> bytes:
@@ -143,7 +147,7 @@ async def test_a_key_in_the_agent_lets_the_user_in_without_a_question(
     askpass.write_text("#!/bin/sh\necho open sesame\n")
     askpass.chmod(0o700)
     env = {**os.environ, "SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force"}
-    await asyncio.to_thread(subprocess.run, ["ssh-add", locked_key], env=env, check=True, capture_output=True)
+    await command(["ssh-add", str(locked_key)], env=env, check=True)
     lines = ["Host *", f"IdentityFile {locked_key}", f"IdentityAgent {agent}", "IdentitiesOnly yes"]
     answers = Answers()
     assert await hostname(connect, laptop.target("login", *lines), answers) == b"login-q-1\n"
@@ -155,7 +159,6 @@ async def test_a_key_that_the_site_does_not_know_is_refused(
     connect: Any, laptop: Laptop, tmp_path: Path
 ) -> None:
     files.new_key(tmp_path / "stranger", "stranger")
-    laptop.config.write_text("")
     config = laptop.cluster.ssh_config.read_text().replace(
         str(laptop.cluster.client / "id_ed25519"), str(tmp_path / "stranger")
     )
@@ -215,6 +218,30 @@ async def test_a_user_who_wants_strict_checking_is_not_asked(connect: Any, lapto
     assert answers.shown == []
 
 
+@asking
+async def test_who_accepts_new_hosts_is_not_asked(connect: Any, laptop: Laptop) -> None:
+    laptop.known_hosts.write_text("")
+    answers = Answers()
+    target = laptop.target("login", "StrictHostKeyChecking accept-new")
+    assert await hostname(connect, target, answers) == b"login-q-1\n"
+    assert answers.shown == []
+    assert laptop.cluster.address in laptop.known_hosts.read_text()
+
+
+@asking
+async def test_a_trusted_host_is_reached_though_its_key_is_kept_nowhere(connect: Any, laptop: Laptop) -> None:
+    target = laptop.target("login", "UserKnownHostsFile /dev/null")
+    assert await hostname(connect, target, Answers(trusts=True)) == b"login-q-1\n"
+
+
+@every
+async def test_a_host_behind_several_others_is_reached(connect: Any, laptop: Laptop) -> None:
+    jumps = f"login,{site.USER.name}@{laptop.cluster.address}:22"
+    lines = [f"HostName {site.LOGIN.address}", f"HostKeyAlias {laptop.cluster.address}", f"ProxyJump {jumps}"]
+    target = laptop.target("far", "Host far", *lines, "Host *")
+    assert await hostname(connect, target) == b"login-q-1\n"
+
+
 @every
 @pytest.mark.parametrize("hashed", [False, True])
 async def test_a_changed_host_key_is_refused_with_the_way_out(
@@ -241,10 +268,12 @@ def master(laptop: Laptop) -> Iterator[SshTarget]:
     askpass.write_text(f"#!/bin/sh\necho {laptop.cluster.codes.next()}\n")
     askpass.chmod(0o700)
     env = {**os.environ, "SSH_ASKPASS": str(askpass), "SSH_ASKPASS_REQUIRE": "force"}
-    log = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "stdin": subprocess.DEVNULL}
-    subprocess.run(target.command("-f", "-N", "-M"), env=env, check=True, **log)
+    # It keeps what it was given open for as long as it lives: not our pipes.
+    null = subprocess.DEVNULL
+    login = target.command("-f", "-N", "-M")
+    subprocess.run(login, env=env, check=True, stdin=null, stdout=null, stderr=null)
     yield target
-    subprocess.run(target.command("-O", "exit"), check=False, **log)
+    end_master(target)
 
 
 async def test_the_users_own_master_serves_without_another_code(master: SshTarget) -> None:

@@ -125,6 +125,7 @@ def test_a_profile_tells_every_step(tmp_path: Path) -> None:
         ({"parameters": {"structures": "empty.xyz"}}, "The structure file empty.xyz is empty"),
         ({"parameters": {"structures": "gone.xyz"}}, "There is no structure file gone.xyz"),
         ({"device": "cuda:99"}, "cuda:99"),
+        ({"parameters": {"repeats": 0}}, "needs at least one"),
     ],
     ids=lambda value: str(value),
 )

@@ -153,6 +153,8 @@ def test_results_of_an_earlier_attempt_stay_until_there_are_new_ones(spec_path: 
         ("{", "The spec is not valid JSON"),
         ('{"v": 99}', "The spec is of version 99 and this program knows up to 1: update mace-workbench"),
         ('{"nmae": 1}', "no key nmae"),
+        ('{"threads": 0}', "threads should be 1 or more, not 0"),
+        ('{"seed": -1}', "seed should be 0 or more, not -1"),
         (RunSpec(ProfileParameters()).to_json(), "start it with python -m jobs.profile"),
     ],
 )

@@ -68,6 +68,18 @@ async def settled(hand: Hand) -> None:
     await until(ask)
 
 
+async def still(hand: Hand) -> None:
+    """Wait until nothing on the screen changes from one look to the next, several times over."""
+    looks: list[str] = []
+
+    async def ask() -> bool:
+        await settled(hand)
+        looks.append(drawn(hand))
+        return len(looks) > 4 and len(set(looks[-4:])) == 1
+
+    await until(ask)
+
+
 def charts_settled(screen: Screen[object]) -> bool:
     return all(getattr(chart, "is_settled", True) for chart in screen.query("Chart"))
 

@@ -93,6 +93,10 @@ class RecordedWorkbench:
         job = self.known[job_id]
         self.known[job_id] = replace(job, status=replace(job.status, state=state, **status))  # type: ignore[arg-type]
 
+    def is_told(self, job_id: str) -> bool:
+        """Whether somebody has taken in all that a run has told."""
+        return self._followed(job_id)[1].offset == len(self._events.get(job_id, b""))
+
     # -- ports.Workbench -------------------------------------------------------------------------
 
     def profiles(self) -> Sequence[str]:

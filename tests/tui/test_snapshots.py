@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, until_on
+from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, still, until_on
 from tests.tui.recorded import RecordedWorkbench, benchmark, failed, finished, job
+from tests.waiting import until
 from workbench.model.job import JobState
 
 Scene = tuple[RecordedWorkbench, str | None, Sequence[str]]
@@ -75,11 +76,16 @@ def test_the_screen_looks_as_it_did(
 ) -> None:
     workbench, open_job, keys = scene()
 
+    async def told() -> bool:
+        return open_job is None or workbench.is_told(open_job)
+
     async def before(hand: Hand) -> None:
         await settled(hand)
         if open_job is not None:
             await until_on(hand, "RunScreen")
-            await settled(hand)
+            await until(told)
+        await still(hand)
         await press(hand, *keys)
+        await still(hand)
 
     assert snap_compare(app_on(workbench, open_job), terminal_size=size, run_before=before)

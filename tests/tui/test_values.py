@@ -14,10 +14,11 @@ from tests.tui.recorded import job
 from workbench import commands
 from workbench.model.job import JobState
 from workbench.model.series import Series
+from workbench.plain import plain
 from workbench.widgets import axes, words
 from workbench.widgets.job_columns import layout
+from workbench.widgets.lines import fitted, log_lines, short
 from workbench.widgets.measured import MOST_STRETCHES, Measured
-from workbench.widgets.plain import fitted, log_lines, plain, short
 
 VALUES = st.lists(st.floats(0.001, 1e6), min_size=1, max_size=2_000)
 

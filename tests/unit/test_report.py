@@ -17,9 +17,19 @@ def test_a_duration_reads_like_a_clock(seconds: float | None, text: str) -> None
     assert report.duration(seconds) == text
 
 
-def test_text_from_a_cluster_moves_no_cursor() -> None:
-    assert report.plain("a\x1b[2Jb\nc\rd") == "a�[2Jb�c�d"
-
-
 def test_a_summary_without_columns_is_shown_by_its_keys() -> None:
     assert report.summary_table({"epochs": 3}).splitlines()[1].split() == ["epochs", "3"]
+
+
+def test_a_table_says_what_it_was_measured_on() -> None:
+    model = {"name": "h2co-small", "n_parameters": 9}
+    measured_on = {"device": "cpu", "threads": 1, "versions": {"torch": "2.13"}, "model": model, "host": "n1"}
+    text = report.summary_table(
+        {"columns": ["plan", "ms"], "rows": [["fast", 1.5]], "measured_on": measured_on}
+    )
+    assert text.splitlines()[-1] == "measured on model h2co-small · cpu · 1 thread · torch 2.13 · host n1"
+
+
+def test_text_from_a_cluster_moves_no_cursor() -> None:
+    text = report.summary_table({"columns": ["a\x1b[2Jb"], "rows": [["c\nd\re\x07"]]})
+    assert text == "ab\nc�d�e�"

@@ -72,17 +72,19 @@ def test_a_new_attempt_measures_anew_and_keeps_its_warnings() -> None:
     assert run.notes == ["slow disk"]
 
 
-def test_the_rest_is_estimated_at_the_pace_so_far() -> None:
+def test_the_rest_is_estimated_at_the_pace_of_late() -> None:
     run = Run()
     rests = []
     for event in (
-        *events(Start("benchmark"), Progress(0, 10)),
-        Event(3, 1, 120.0, Progress(4, 10)),
-        Event(4, 1, 121.0, Finish("completed")),
+        *events(Start("benchmark"), Progress(0, 100)),
+        Event(3, 1, 140.0, Progress(1, 100)),  # it has compiled for a while
+        Event(4, 1, 141.0, Progress(5, 100)),
+        Event(5, 1, 161.0, Progress(41, 100)),
+        Event(6, 1, 162.0, Finish("completed")),
     ):
         run.apply(event)
         rests.append(run.eta_s)
-    assert rests == [None, None, 30.0, None]
+    assert rests == [None, None, 39.0 * 99, 40.0 * 95 / 5, 21.0 * 59 / 40, None]
 
 
 def test_at_most_two_hundred_warnings_are_kept() -> None:

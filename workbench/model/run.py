@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -22,6 +23,9 @@ from jobs.protocol import (
 from workbench.model.series import Series
 
 _MOST_NOTES = 200
+_PACE_S = 20.0
+"""How far back the pace is taken that the rest is estimated by."""
+_LEAST_PACE_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +49,8 @@ class Run:
     heard_at: float | None = None
     """The time of the last event, by the same clock."""
     progress: Progress | None = None
+    _pace: deque[tuple[float, int]] = field(default_factory=deque)
+    """When how much was done, of late."""
     timings: dict[tuple[str, str], Series] = field(default_factory=dict)
     """Timed evaluations in ms, by plan and case; x counts them. Of the current attempt."""
     sizes: dict[str, SystemSize] = field(default_factory=dict)
@@ -94,6 +100,7 @@ class Run:
                 series.append(len(series), body.ms)
         elif isinstance(body, Progress):
             self.progress = body
+            self._keep_pace(event.t, body.done)
         elif isinstance(body, Resource):
             self.resource = body
             since = event.t - (self.started_at or event.t)
@@ -121,19 +128,27 @@ class Run:
 
     @property
     def eta_s(self) -> float | None:
-        """Seconds until it is done at the pace so far, by its host's clock; None where it is not known."""
-        progress, started, heard = self.progress, self.started_at, self.heard_at
-        if progress is None or started is None or heard is None or self.finish:
+        """Seconds until it is done at the pace of late, by its host's clock; None where it is not known."""
+        progress = self.progress
+        if progress is None or self.finish or len(self._pace) < 2:
             return None
-        if not 0 < progress.done <= progress.total:
+        (began, first), (now, done) = self._pace[0], self._pace[-1]
+        if now - began < _LEAST_PACE_S or done <= first or progress.total < done:
             return None
-        return (heard - started) * (progress.total - progress.done) / progress.done
+        return (now - began) * (progress.total - done) / (done - first)
+
+    def _keep_pace(self, t: float, done: int) -> None:
+        """Remember how far it was when, of late: a pause to compile says nothing about the rest."""
+        self._pace.append((t, done))
+        while len(self._pace) > 2 and t - self._pace[1][0] > _PACE_S:
+            self._pace.popleft()
 
     def _begin_attempt(self, event: Event) -> None:
         """A new attempt measures anew: mixing its numbers with the last one's would compare two machines."""
         self.attempt = event.attempt
         self.started_at = event.t
         self.start = self.progress = self.resource = self.failure = self.result = self.finish = None
+        self._pace.clear()
         self.timings.clear()
         self.sizes.clear()
         self.accuracies.clear()

@@ -46,7 +46,7 @@ class Task:
         self.number = number
         self.input = queue.Queue()  # type: queue.Queue[bytes | None]
         self.cancelled = threading.Event()
-        self.on_cancel = []  # type: list[threading.Thread]
+        self.doing = None  # type: threading.Thread | None
         self.credit = WINDOW
         self.credited = threading.Condition()
 
@@ -112,11 +112,12 @@ class Agent:
                 break
             kind, number, length = HEADER.unpack(header)
             self.take(kind, number, self.source.read(length))
-        for task in list(self.tasks.values()):
+        left = list(self.tasks.values())
+        for task in left:
             task.cancel()
-        for task in list(self.tasks.values()):
-            for ending in task.on_cancel:
-                ending.join(DRAIN_S)
+        for task in left:
+            if task.doing is not None:
+                task.doing.join(DRAIN_S)
 
     def take(self, kind: bytes, number: int, data: bytes) -> None:
         """One frame."""
@@ -124,7 +125,7 @@ class Agent:
             self.send(b"p", 0, b"")
         elif kind == b"Q":
             new = self.tasks[number] = Task(self, number)
-            start(self.do, new, json.loads(data.decode()))
+            new.doing = start(self.do, new, json.loads(data.decode()))
         else:
             task = self.tasks.get(number)
             if task is None:
@@ -192,7 +193,7 @@ def run(task: Task, argv: "list[str]", cwd: str, env: "dict[str, str]", stdin: b
         return not_started(NOT_STARTED, "%s: %s" % (argv[0], getattr(error, "strerror", None) or error))
     task.send(b"S")
     pumps = [start(pump, task, b"O", process.stdout), start(pump, task, b"e", process.stderr)]
-    task.on_cancel.append(start(end_group, task, process, pumps))
+    start(end_group, task, process, pumps)
     if stdin:
         start(feed, task, process.stdin)
     process.wait()
@@ -349,7 +350,7 @@ def connect(task: Task, host: str, port: int) -> "dict[str, object]":
     """A TCP connection from here."""
     link = socket.create_connection((host, port))
     task.send(b"S")
-    task.on_cancel.append(start(hang_up, task, link))
+    start(hang_up, task, link)
     sending = start(forward, task, link)
     try:
         while True:

@@ -174,7 +174,7 @@ class AgentSession:
                 return bytes(line)
             data = await self._pipe.read()
             if not data or len(self._received) > _NOISE:
-                said = self._pipe.said() or "it said nothing"
+                said = _last_words(self._pipe) or "it said nothing"
                 raise ConnectionFailed(self._host, f"commands cannot be run there ({said}); try `ssh` to it")
             self._received += data
 
@@ -231,7 +231,7 @@ class AgentSession:
         while len(self._received) < size:
             data = await self._pipe.read()
             if not data:
-                raise LinkLost(self._host, self._pipe.said() or "the connection has ended")
+                raise LinkLost(self._host, _last_words(self._pipe) or "the connection has ended")
             self._heard = True
             self._received += data
         data = bytes(self._received[:size])
@@ -266,6 +266,12 @@ def command() -> tuple[str, str]:
     token = secrets.token_hex(8)
     search = _SEARCH.format(boot=_BOOT, size=len(_source()), token=token)
     return f"exec /bin/sh -c {shlex.quote(search)}", token
+
+
+def _last_words(pipe: Pipe) -> str:
+    """The last line of its stderr, of what can be printed."""
+    lines = [line for line in pipe.said().splitlines() if line.strip()]
+    return "".join(letter for letter in lines[-1] if letter.isprintable()).strip() if lines else ""
 
 
 def _source() -> bytes:

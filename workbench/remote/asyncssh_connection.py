@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from workbench.errors import ConnectionFailed, HostKeyRefused, LinkLost, LoginRefused
-from workbench.ports import Prompter, Question
+from workbench.errors import ConnectionFailed, HostKeyRefused, LinkLost
+from workbench.ports import Prompter
 from workbench.remote import known_hosts
 from workbench.remote.agent_connection import PING_S, AgentConnection
+from workbench.remote.login import Login
 from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
 
 if TYPE_CHECKING:
@@ -41,18 +42,15 @@ async def connect(target: SshTarget, prompter: Prompter, *, ping_s: float = PING
 
 
 async def _log_in(
-    target: SshTarget, prompter: Prompter, stack: AsyncExitStack
+    target: SshTarget,
+    prompter: Prompter,
+    stack: AsyncExitStack,
+    tunnel: asyncssh.SSHClientConnection | None = None,
 ) -> asyncssh.SSHClientConnection:
     """Log in to a host, through others where the configuration says so; `stack` closes all of them."""
     options = await resolve(target)
-    tunnel = None
-    for jump in options.jumps:
-        if tunnel is not None:
-            raise ConnectionFailed(
-                target.alias,
-                "it lies behind more than one ProxyJump: give each its own in the ssh configuration",
-            )
-        tunnel = await _log_in(SshTarget(jump, target.config), prompter, stack)
+    for jump in options.jumps if tunnel is None else ():
+        tunnel = await _log_in(jump, prompter, stack, tunnel)
     login = _Login(options, prompter, tunnel)
     try:
         connection = await login.attempt()
@@ -71,19 +69,17 @@ async def _closed(connection: asyncssh.SSHClientConnection) -> None:
     connection.abort()
 
 
-class _Login:
+class _Login(Login):
     """One login to one host."""
 
     def __init__(
         self, options: SshOptions, prompter: Prompter, tunnel: asyncssh.SSHClientConnection | None
     ) -> None:
-        self.options = options
-        self._prompter = prompter
+        super().__init__(options, prompter)
         self._tunnel = tunnel
         self._shown: asyncssh.SSHKey | None = None
-        self._asked: set[str] = set()
+        self._accepted: asyncssh.SSHKey | None = None
         self._identities = list(options.identity_files)
-        self._given_up = False
         self._agent: asyncssh.SSHAgentClient | None = None
 
     async def attempt(self) -> asyncssh.SSHClientConnection:
@@ -121,14 +117,12 @@ class _Login:
     def show(self, key: asyncssh.SSHKey) -> bool:
         """The host's key, which is not among those that are known of it."""
         self._shown = key
-        return False
+        return key == self._accepted
 
     def refusal(self) -> HostKeyRefused:
         """Why the host's key is not taken."""
         if self._shown is None:
-            return HostKeyRefused(
-                self.options.target.alias, "its host key or certificate is revoked or not valid"
-            )
+            return HostKeyRefused(self.alias, "its host key or certificate is revoked or not valid")
         shown = f"{self._shown.get_algorithm()} {self._shown.get_fingerprint()}"
         if self._is_known():
             return known_hosts.changed(self.options, shown)
@@ -142,29 +136,16 @@ class _Login:
     async def trusted(self) -> bool:
         """Whether the user trusts a host that was never seen before; asked once."""
         key = self._shown
-        if key is None or self._is_known() or self.options.strict:
+        if key is None or self._is_known():
             return False
         kind = key.get_algorithm()
-        if not await self._prompter.trust(self.options.target.alias, kind, key.get_fingerprint()):
+        if not await self.trusts(kind, key.get_fingerprint()):
             return False
         known_hosts.remember(self.options, kind, key.public_data)
+        self._accepted = key
         return True
 
     # -- the user ----------------------------------------------------------------------------------
-
-    def once(self, method: str) -> bool:
-        """Whether a way to log in was not tried yet."""
-        first = method not in self._asked
-        self._asked.add(method)
-        return first
-
-    async def ask(self, text: str, *, secret: bool = True) -> str | None:
-        """An answer of the user's; none, for good, once they have given up."""
-        if self._given_up:
-            return None
-        answer = await self._prompter.ask(Question(self.options.target.alias, text, secret))
-        self._given_up = answer is None
-        return answer
 
     async def next_key(self) -> Any:
         """The next of the user's keys; its passphrase is asked for only when its turn comes."""
@@ -172,19 +153,20 @@ class _Login:
 
         if self.once("agent") and (keys := await self._agent_keys()):
             return keys
-        while self._identities and not self._given_up:
+        while self._identities:
             path = self._identities.pop(0)
             try:
                 return await asyncio.to_thread(asyncssh.load_keypairs, [str(path)])
             except asyncssh.KeyImportError:
                 pass  # it may only want a passphrase
             except OSError as error:
-                raise LoginRefused(
-                    self.options.target.alias, f"the key {path} cannot be read ({error})"
-                ) from error
-            passphrase = await self.ask(f"Passphrase of the key {path}")
+                raise self.bad_key(path, error) from error
+            passphrase = await self.ask_passphrase(path)
             if passphrase is not None:
-                return await asyncio.to_thread(asyncssh.load_keypairs, [str(path)], passphrase)
+                try:
+                    return await asyncio.to_thread(asyncssh.load_keypairs, [str(path)], passphrase)
+                except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
+                    raise self.bad_key(path, error) from None
         return None
 
     async def _agent_keys(self) -> Sequence[asyncssh.SSHKeyPair]:
@@ -207,17 +189,6 @@ class _Login:
         """Let go of the agent."""
         if self._agent is not None:
             self._agent.close()
-
-    def denied(self, said: str) -> LoginRefused:
-        """Why the user is not let in."""
-        alias, user = self.options.target.alias, self.options.user
-        if self._given_up:
-            return LoginRefused(alias, "the login was given up")
-        return LoginRefused(
-            alias,
-            f"it does not let {user} in ({said}); check user, key, password or code, and connect again when "
-            "you are ready: it is not tried again by itself",
-        )
 
 
 def _client(login: _Login) -> asyncssh.SSHClient:
@@ -244,7 +215,7 @@ def _client(login: _Login) -> asyncssh.SSHClient:
         ) -> list[str] | None:
             answers = []
             for text, echo in prompts:
-                answer = await login.ask(" ".join([*instructions.split(), text.strip()]), secret=not echo)
+                answer = await login.ask(f"{instructions} {text}", secret=not echo)
                 if answer is None:
                     return None
                 answers.append(answer)
@@ -257,16 +228,14 @@ def _client(login: _Login) -> asyncssh.SSHClient:
 def _translated(login: _Login) -> Iterator[None]:
     import asyncssh
 
-    alias = login.options.target.alias
+    alias = login.alias
     where = f"{login.options.hostname}:{login.options.port}"
     try:
         yield
     except asyncssh.HostKeyNotVerifiable:
         raise login.refusal() from None
     except asyncssh.PermissionDenied as error:
-        raise login.denied(error.reason) from None
-    except (asyncssh.KeyImportError, asyncssh.KeyEncryptionError) as error:
-        raise LoginRefused(alias, f"a key cannot be used ({error}); was the passphrase right?") from None
+        raise login.denied() from error
     except asyncssh.KeyExchangeFailed as error:
         reason = f'it offers only old or unusual ciphers ({error.reason}); set `connection = "paramiko"`'
         raise ConnectionFailed(alias, reason) from error

@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import os
+import re
 import tempfile
 from pathlib import Path
 
 from workbench.errors import ConnectionFailed, HostKeyRefused, LinkLost, LoginRefused
+from workbench.remote import known_hosts
 from workbench.remote.agent_connection import PING_S, AgentConnection
 from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
 
@@ -72,12 +74,8 @@ def _refusal(options: SshOptions, socket: str, said: str) -> ConnectionFailed:
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["it said nothing"]
     login = " ".join(options.target.command("-f", "-N", "-M", "-S", socket))
     if "IDENTIFICATION HAS CHANGED" in said:
-        where = options.known_hosts_files[0] if options.known_hosts_files else "~/.ssh/known_hosts"
-        return HostKeyRefused(
-            alias,
-            "its host key has changed, so somebody may be listening in: ask the site whether that is right, "
-            f"and if so forget the old one with `ssh-keygen -R '{options.known_as}' -f {where}`",
-        )
+        shown = re.search(r"SHA256:\S+", said)
+        return known_hosts.changed(options, shown[0].rstrip(".") if shown else "another")
     if "Host key verification failed" in said:
         return HostKeyRefused(
             alias,
@@ -135,15 +133,15 @@ class _OpensshLink:
             "ProxyCommand=false",
         )
         command = self._target.command("-T", "-o", "BatchMode=yes", "-o", "LogLevel=ERROR", *only_master)
-        process = await asyncio.create_subprocess_exec(
+        loop = asyncio.get_running_loop()
+        transport, protocol = await loop.subprocess_exec(
+            lambda: asyncio.subprocess.SubprocessStreamProtocol(limit=_PIECE, loop=loop),
             *command,
             shell_command,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.PIPE,
             start_new_session=True,
         )
-        return _OpensshPipe(self._target.alias, process)
+        process = asyncio.subprocess.Process(transport, protocol, loop)
+        return _OpensshPipe(self._target.alias, process, transport)
 
     async def close(self) -> None:
         """The master is left, for the next time and for the user's terminals."""
@@ -152,9 +150,12 @@ class _OpensshLink:
 class _OpensshPipe:
     """Implements `agent_session.Pipe`."""
 
-    def __init__(self, host: str, process: asyncio.subprocess.Process) -> None:
+    def __init__(
+        self, host: str, process: asyncio.subprocess.Process, transport: asyncio.SubprocessTransport
+    ) -> None:
         self._host = host
         self._process = process
+        self._transport = transport
         self._said = bytearray()
         self._listening = asyncio.create_task(self._listen())
 
@@ -180,13 +181,13 @@ class _OpensshPipe:
 
     def close(self) -> None:
         """Let go of it."""
-        if self._process.returncode is None:
-            self._process.terminate()
+        # The master has been handed these pipes, and holds its ends of them as long as the link seems
+        # to be there: their end is not waited for.
+        self._transport.close()
 
     async def wait_closed(self) -> None:
         """Until nothing of it is left on this side."""
-        while await self.read():
-            pass
+        await self._process.wait()
         await self._listening
 
     def said(self) -> str:

@@ -14,10 +14,11 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from workbench.errors import ConnectionFailed, LinkLost, LoginRefused
-from workbench.ports import Prompter, Question
+from workbench.errors import ConnectionFailed, LinkLost
+from workbench.ports import Prompter
 from workbench.remote import known_hosts
 from workbench.remote.agent_connection import PING_S, AgentConnection
+from workbench.remote.login import Login
 from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
 
 if TYPE_CHECKING:
@@ -48,19 +49,27 @@ async def connect(target: SshTarget, prompter: Prompter, *, ping_s: float = PING
     return AgentConnection(target.alias, _ParamikoLink(target.alias, transports), ping_s=ping_s)
 
 
-async def _log_in(target: SshTarget, prompter: Prompter, transports: list[paramiko.Transport]) -> None:
-    """Log in to a host, through others where the configuration says so; the last transport is its own."""
+async def _log_in(
+    target: SshTarget,
+    prompter: Prompter,
+    transports: list[paramiko.Transport],
+    before: paramiko.Transport | None = None,
+) -> paramiko.Transport:
+    """Log in to a host, through others where the configuration says so; all of them in `transports`."""
     options = await resolve(target)
-    for jump in options.jumps:
-        await _log_in(SshTarget(jump, target.config), prompter, transports)
+    for jump in options.jumps if before is None else ():
+        before = await _log_in(jump, prompter, transports, before)
     login = _Login(options, prompter)
-    before = transports[-1] if options.jumps else None
     with _translated(options):
         transport = await asyncio.to_thread(_reach, options, before)
         transports.append(transport)
         await login.check_host(transport)
-        await login.authenticate(transport)
+        try:
+            await login.authenticate(transport)
+        finally:
+            login.close()
         transport.set_keepalive(_KEEPALIVE_S)
+    return transport
 
 
 def _reach(options: SshOptions, before: paramiko.Transport | None) -> paramiko.Transport:
@@ -101,27 +110,25 @@ def _known(options: SshOptions) -> dict[str, paramiko.PKey]:
     return found
 
 
-class _Login:
+class _Login(Login):
     """One login to one host."""
 
     def __init__(self, options: SshOptions, prompter: Prompter) -> None:
-        self._options = options
-        self._alias = options.target.alias
-        self._prompter = prompter
-        self._given_up = False
+        super().__init__(options, prompter)
+        self._agent: socket.socket | None = None
 
     async def check_host(self, transport: paramiko.Transport) -> None:
         """See that it is the right host, before anything of the user is sent."""
         key = transport.get_remote_server_key()
-        known = _known(self._options)
+        known = _known(self.options)
         if known.get(key.get_name()) == key:
             return
         shown = known_hosts.fingerprint(key.asbytes())
         if known:
-            raise known_hosts.changed(self._options, f"{key.get_name()} {shown}")
-        if self._options.strict or not await self._prompter.trust(self._alias, key.get_name(), shown):
-            raise known_hosts.unknown(self._options, f"{key.get_name()} {shown}")
-        known_hosts.remember(self._options, key.get_name(), key.asbytes())
+            raise known_hosts.changed(self.options, f"{key.get_name()} {shown}")
+        if not await self.trusts(key.get_name(), shown):
+            raise known_hosts.unknown(self.options, f"{key.get_name()} {shown}")
+        known_hosts.remember(self.options, key.get_name(), key.asbytes())
 
     async def authenticate(self, transport: paramiko.Transport) -> None:
         """Log in, by every way that the host offers and each of them once."""
@@ -133,32 +140,16 @@ class _Login:
             "password": self._by_password,
         }
         try:
-            allowed = await asyncio.to_thread(transport.auth_none, self._options.user)
+            allowed = await asyncio.to_thread(transport.auth_none, self.options.user)
         except paramiko.BadAuthenticationType as error:
             allowed = error.allowed_types
         while not transport.is_authenticated():
             way = next((way for way in ways if way in allowed), None)
             if way is None:
-                raise self._denied()
+                raise self.denied()
             more = await ways.pop(way)(transport)
             # An empty list says that this was the last step, none that it was refused.
             allowed = more if more is not None else allowed
-
-    def _denied(self) -> LoginRefused:
-        if self._given_up:
-            return LoginRefused(self._alias, "the login was given up")
-        return LoginRefused(
-            self._alias,
-            f"it does not let {self._options.user} in; check user, key, password or code, and connect again "
-            "when you are ready: it is not tried again by itself",
-        )
-
-    async def _ask(self, text: str, *, secret: bool = True) -> str | None:
-        if self._given_up:
-            return None
-        answer = await self._prompter.ask(Question(self._alias, text, secret))
-        self._given_up = answer is None
-        return answer
 
     async def _step(self, work: Callable[..., list[str]], *args: object) -> list[str] | None:
         """What is wanted after one step; none where it was refused."""
@@ -173,12 +164,17 @@ class _Login:
 
     # -- ways to log in ----------------------------------------------------------------------------
 
+    def close(self) -> None:
+        """Let go of the agent."""
+        if self._agent is not None:
+            self._agent.close()
+
     async def _by_key(self, transport: paramiko.Transport) -> list[str] | None:
-        user = self._options.user
+        user = self.options.user
         for agent_key in await asyncio.to_thread(self._agent_keys):
             if (more := await self._step(transport.auth_publickey, user, agent_key)) is not None:
                 return more
-        for path in self._options.identity_files:
+        for path in self.options.identity_files:
             key = await self._key(path)
             if (
                 key is not None
@@ -188,10 +184,10 @@ class _Login:
         return None
 
     async def _by_password(self, transport: paramiko.Transport) -> list[str] | None:
-        password = await self._ask("Password")
+        password = await self.ask("Password")
         if password is None:
             return None
-        return await self._step(transport.auth_password, self._options.user, password, None, False)
+        return await self._step(transport.auth_password, self.options.user, password, None, False)
 
     async def _by_answers(self, transport: paramiko.Transport) -> list[str] | None:
         loop = asyncio.get_running_loop()
@@ -199,33 +195,34 @@ class _Login:
         def answer(_: str, instructions: str, prompts: Sequence[tuple[str, bool]]) -> list[str]:
             answers = []
             for text, echo in prompts:
-                question = self._ask(" ".join([*instructions.split(), text.strip()]), secret=not echo)
+                question = self.ask(f"{instructions} {text}", secret=not echo)
                 answers.append(asyncio.run_coroutine_threadsafe(question, loop).result() or "")
             return answers
 
-        return await self._step(transport.auth_interactive, self._options.user, answer)
+        return await self._step(transport.auth_interactive, self.options.user, answer)
 
     def _agent_keys(self) -> Sequence[paramiko.PKey]:
         import paramiko
 
-        if (place := self._options.agent_socket) is None:
+        place = self.options.agent_socket
+        if place is None:
             return []
 
         class Agent(paramiko.agent.AgentSSH):
             # paramiko's own looks for the one of SSH_AUTH_SOCK only.
-            def __init__(self) -> None:
+            def __init__(self, link: socket.socket) -> None:
                 super().__init__()
-                link = socket.socket(socket.AF_UNIX)
-                link.connect(place)
                 self._connect(link)  # type: ignore[attr-defined]
 
         try:
-            keys = Agent().get_keys()
+            self._agent = socket.socket(socket.AF_UNIX)
+            self._agent.connect(place)
+            keys = Agent(self._agent).get_keys()
         except (OSError, paramiko.SSHException):
             return []  # no agent there
-        if not self._options.identities_only:
+        if not self.options.identities_only:
             return keys
-        named = {path.read_text().split()[1] for path in self._options.public_keys}
+        named = {path.read_text().split()[1] for path in self.options.public_keys}
         return [key for key in keys if key.get_base64() in named]
 
     async def _key(self, path: Path) -> paramiko.PKey | None:
@@ -238,16 +235,15 @@ class _Login:
         except TypeError:  # how cryptography says the same of some formats
             pass
         except (OSError, ValueError, paramiko.SSHException) as error:
-            raise LoginRefused(self._alias, f"the key {path} cannot be read ({error})") from error
-        passphrase = await self._ask(f"Passphrase of the key {path}")
+            raise self.bad_key(path, error) from error
+        passphrase = await self.ask_passphrase(path)
         if passphrase is None:
             return None
         try:
             # Its stub says str; what it calls takes nothing but bytes.
             return await asyncio.to_thread(paramiko.PKey.from_path, path, passphrase.encode())  # type: ignore[arg-type]
         except (ValueError, paramiko.SSHException) as error:
-            reason = f"the key {path} cannot be used ({error}); was the passphrase right?"
-            raise LoginRefused(self._alias, reason) from error
+            raise self.bad_key(path, error) from error
 
 
 @contextmanager

@@ -49,7 +49,9 @@ class SshOptions:
     """The name that the host's key is kept under."""
     strict: bool
     """Whether a host that was never seen before is refused without asking."""
-    jumps: Sequence[str]
+    accepts_new: bool
+    """Whether it is taken without asking."""
+    jumps: Sequence[SshTarget]
     """The hosts on the way there."""
     proxy_command: str
     control_path: str
@@ -79,7 +81,8 @@ class SshOptions:
     def unreachable(self, error: OSError) -> ConnectionFailed:
         """The sentence for a host that does not answer at all."""
         # What the event loop puts into strerror is its own; a resolver's numbers are negative.
-        said = os.strerror(error.errno) if (error.errno or 0) > 0 else error.strerror or str(error)
+        number = error.errno or 0
+        said = os.strerror(number) if number > 0 else error.strerror or str(error)
         reason = f"{self.hostname}:{self.port} cannot be reached ({said}); check the network, or the name"
         return ConnectionFailed(self.target.alias, reason)
 
@@ -129,10 +132,17 @@ def parse(text: str, target: SshTarget) -> SshOptions:
         ],
         key_alias=one.get("hostkeyalias", one["hostname"]),
         strict=one.get("stricthostkeychecking") in ("true", "yes"),
-        jumps=[] if jumps == "none" else jumps.split(","),
+        accepts_new=one.get("stricthostkeychecking") in ("accept-new", "false", "no", "off"),
+        jumps=[] if jumps == "none" else [_jump(word, target) for word in jumps.split(",")],
         proxy_command=one.get("proxycommand", ""),
         control_path=one.get("controlpath", "none").replace("none", ""),
     )
+
+
+def _jump(word: str, target: SshTarget) -> SshTarget:
+    """A host on the way; a port can be said of it, which `ssh` only takes in the form of an address."""
+    plain = "://" in word or ":" not in word
+    return SshTarget(word if plain else f"ssh://{word}", target.config)
 
 
 def _path(word: str) -> Path:

@@ -12,11 +12,11 @@ from workbench.commands import JOBS, bindings
 from workbench.messages import NewRun, OpenRun
 from workbench.model.job import Job, JobState
 from workbench.model.run import Run
+from workbench.plain import plain
 from workbench.screens.job_screen import JobScreen
 from workbench.widgets import words
 from workbench.widgets.job_columns import COLUMNS, matching, ordered, search_text
 from workbench.widgets.job_table import JobTable
-from workbench.widgets.plain import plain
 
 _MOVING = {"elapsed", "progress", "left"}
 """Columns by which the order changes while time goes on."""

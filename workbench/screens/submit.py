@@ -15,8 +15,8 @@ from jobs.spec import RunSpec
 from workbench.commands import SUBMIT, bindings
 from workbench.messages import Submit
 from workbench.model.job import JobSpec, Resources
+from workbench.plain import plain
 from workbench.screens.spec_fields import fields_of, job_spec, problems
-from workbench.widgets.plain import plain
 
 _FIRST = "demo"
 """The recipe that a newcomer should meet first."""

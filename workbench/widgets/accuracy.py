@@ -10,9 +10,10 @@ from textual_plotext.plot import Plot
 
 from jobs.protocol import Accuracy
 from workbench.model.run import Run
+from workbench.plain import plain
 from workbench.widgets.axes import log_ticks, number, tick
 from workbench.widgets.chart import Chart
-from workbench.widgets.plain import plain, short
+from workbench.widgets.lines import short
 from workbench.widgets.timing import letter_of, plans_of
 
 _MARKERS = {"reference": "●", "labels": "◆"}

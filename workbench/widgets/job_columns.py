@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 from workbench.model.job import Job
 from workbench.model.run import Run
+from workbench.plain import plain
 from workbench.report import duration
 from workbench.widgets import words
-from workbench.widgets.plain import plain
 
 _NO_RUN = Run()
 _BAR_WIDTH = 10
@@ -105,7 +106,8 @@ COLUMNS: Sequence[Column] = (
 )
 
 
-def layout(width: int) -> list[tuple[Column, int]]:
+@cache
+def layout(width: int) -> Sequence[tuple[Column, int]]:
     """The columns that fit into `width`, each with its own width; there is a blank between them."""
     chosen = list(COLUMNS)
     while _needed(chosen) > width and any(column.rank for column in chosen):

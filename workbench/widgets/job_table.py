@@ -18,7 +18,7 @@ from workbench.model.job import Job
 from workbench.model.run import Run
 from workbench.widgets import words
 from workbench.widgets.job_columns import COLUMNS, Column, layout
-from workbench.widgets.plain import fitted
+from workbench.widgets.lines import fitted
 
 _NO_RUN = Run()
 _HEADER_LINES = 1

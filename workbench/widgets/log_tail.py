@@ -11,7 +11,7 @@ from textual.geometry import Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from workbench.widgets.plain import log_lines
+from workbench.widgets.lines import log_lines
 
 
 class LogTail(ScrollView, can_focus=True):

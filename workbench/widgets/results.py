@@ -12,9 +12,9 @@ from textual.widgets import DataTable, Static
 from jobs.protocol import Json
 from workbench.model.job import Job
 from workbench.model.run import Run
+from workbench.plain import plain
+from workbench.provenance import facts_of
 from workbench.widgets.axes import number
-from workbench.widgets.plain import plain
-from workbench.widgets.provenance import facts_of
 
 _TO_COME = "The table comes when the run has finished."
 _ENDED_WITHOUT = "This run ended without a table of results."

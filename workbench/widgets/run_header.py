@@ -9,9 +9,10 @@ from textual.widgets import Static
 from workbench.model.job import Job
 from workbench.model.run import Run
 from workbench.model.series import Series
+from workbench.plain import plain
 from workbench.report import duration
 from workbench.widgets import words
-from workbench.widgets.plain import plain, short
+from workbench.widgets.lines import short
 
 _BLOCKS = "▁▂▃▄▅▆▇█"
 

@@ -12,10 +12,11 @@ from textual.widgets import Static
 from textual_plotext.plot import Plot
 
 from workbench.model.run import Run
+from workbench.plain import plain
 from workbench.widgets.axes import linear_ticks, log_ticks, number, spread_out, tick
 from workbench.widgets.chart import N_COLOURS, Chart
+from workbench.widgets.lines import fitted
 from workbench.widgets.measured import Measured
-from workbench.widgets.plain import fitted, plain
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _REFERENCE = "reference"

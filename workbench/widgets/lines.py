@@ -1,29 +1,13 @@
-"""Text that comes from a run or a cluster, made harmless before it is drawn.
-
-Names, reasons and logs are data from elsewhere: nothing in them may be read as markup, move the cursor
-or reach the terminal as a control sequence.
-"""
+"""A log's lines and cut text, as widgets draw them."""
 
 from __future__ import annotations
 
-import re
-
 from rich.cells import cell_len, set_cell_size
 
-from workbench import report
+from workbench.plain import plain, without_escapes
 
-_ESCAPES = re.compile(
-    r"\x1b\[[0-?]*[ -/]*[@-~]"  # CSI: colours, cursor movements
-    r"|\x1b[\]PX^_].*?(?:\x07|\x1b\\|$)"  # OSC and its kin: titles, links, the clipboard
-    r"|\x1b[ -/]*[0-~]?"
-)
 _MOST_COLUMNS = 2_000
 """Of one line of a log; what is longer is cut, and says so."""
-
-
-def plain(value: object) -> str:
-    """A value from elsewhere as one line: whole control sequences gone, single control characters marked."""
-    return report.plain(_ESCAPES.sub("", value) if isinstance(value, str) else value)
 
 
 def log_lines(data: bytes) -> list[str]:
@@ -38,7 +22,7 @@ def log_lines(data: bytes) -> list[str]:
 
 
 def _line(line: str) -> str:
-    line = _ESCAPES.sub("", line.rstrip("\r")).rpartition("\r")[2].expandtabs(8)
+    line = without_escapes(line.rstrip("\r")).rpartition("\r")[2].expandtabs(8)
     if len(line) > _MOST_COLUMNS:
         line = f"{line[:_MOST_COLUMNS]}… ({len(line)} letters)"
     return plain(line)
