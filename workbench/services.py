@@ -146,19 +146,29 @@ class Services:
         for job in self._jobs.values():
             if not job.state.is_over:
                 active[job.profile].append(job)
+        failures = []
         for profile, jobs in active.items():
-            for job in await self._submitted_again(profile, jobs):
-                changed[job.id] = job
-            statuses = await (await self._site(profile)).scheduler.poll(jobs)
-            for job in jobs:
-                status = statuses.get(job.id)
-                if status is None or self._jobs[job.id] is not job:
-                    continue
-                heard = replace(job, status=status, as_of=self._clock())
-                self._jobs[job.id] = heard
-                if status != job.status:
-                    changed[job.id] = heard
-                    self._copy(self._store.save, heard)
+            try:
+                changed |= {job.id: job for job in await self._refresh_profile(profile, jobs)}
+            except WorkbenchError as error:  # the other places are asked all the same
+                failures.append(error)
+        if failures:
+            raise failures[0]
+        return list(changed.values())
+
+    async def _refresh_profile(self, profile: str, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Ask one scheduler; the jobs that have changed."""
+        changed = {job.id: job for job in await self._submitted_again(profile, jobs)}
+        statuses = await (await self._site(profile)).scheduler.poll(jobs)
+        for job in jobs:
+            status = statuses.get(job.id)
+            if status is None or self._jobs[job.id] is not job:
+                continue
+            heard = replace(job, status=status, as_of=self._clock())
+            self._jobs[job.id] = heard
+            if status != job.status:
+                changed[job.id] = heard
+                self._copy(self._store.save, heard)
         return list(changed.values())
 
     async def _submitted_again(self, profile: str, jobs: Sequence[Job]) -> Sequence[Job]:

@@ -85,8 +85,7 @@ case $status:$said in
     fi
     ;;
 *)
-    # A refusal is final: the next time may be another matter.
-    rm -f "$place.owner" "$place.status"
+    # Final for this submission: a job that comes back from the dead days later would surprise.
     fail "$said"
     ;;
 esac
