@@ -48,7 +48,9 @@ class Dialler:
         self.n_dialled += 1
         await asyncio.sleep(0)
         if self._asks:
-            assert await prompter.ask(Question("here", "Code", secret=True)) == "123456"
+            answer = await prompter.ask(Question("here", "Code", secret=True))
+            if answer != "123456":
+                raise LoginRefused("here", "it does not let you in")
         if self._refuses:
             raise LoginRefused("here", "it does not let you in")
         self.made.append(Breaking())
@@ -103,3 +105,12 @@ async def test_a_refused_login_is_not_tried_again_unasked() -> None:
     with pytest.raises(LoginRefused):
         await connection.run(["true"])
     assert dial.n_dialled == 2
+
+
+async def test_a_question_that_nobody_answers_is_named() -> None:
+    dial = Dialler(asks=True)
+    connection = DialledConnection("here", dial, NoPrompter())
+    for _ in range(2):
+        with pytest.raises(LoginRefused, match="asks for 'Code' and got no answer"):
+            await connection.run(["true"])
+    assert dial.n_dialled == 1

@@ -55,8 +55,8 @@ class DialledConnection:
                 try:
                     self._made = await self._dial(asking)
                 except (LoginRefused, HostKeyRefused) as error:
-                    self._refusal = error
-                    raise
+                    self._refusal = asking.refusal(error)
+                    raise self._refusal from error
                 self._asked = asking.asked
             return self._made
 
@@ -137,15 +137,29 @@ class DialledConnection:
 
 
 class _Counting:
-    """A prompter that notes whether it was needed."""
+    """A prompter that notes whether it was needed, and whether it could answer."""
 
     def __init__(self, prompter: Prompter) -> None:
         self._prompter = prompter
+        self._unanswered: Question | None = None
         self.asked = False
+
+    def refusal(self, error: ConnectionFailed) -> ConnectionFailed:
+        """Why there is no login, where it may have been for want of an answer."""
+        if self._unanswered is None:
+            return error
+        return LoginRefused(
+            self._unanswered.host,
+            f"it asks for {self._unanswered.text!r} and got no answer: log in where you can give one, or use "
+            '`connection = "openssh"` and log in with `ssh` in another terminal',
+        )
 
     async def ask(self, question: Question) -> str | None:
         self.asked = True
-        return await self._prompter.ask(question)
+        answer = await self._prompter.ask(question)
+        if answer is None:
+            self._unanswered = question
+        return answer
 
     async def trust(self, host: str, kind: str, fingerprint: str) -> bool:
         return await self._prompter.trust(host, kind, fingerprint)

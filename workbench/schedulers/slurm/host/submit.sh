@@ -68,7 +68,7 @@ case $status:$said in
     say job "$(tail -n 1 "$place.out")" "$(cat "$place.at")"
     exit
     ;;
-:* | 124:* | *[Tt]imed\ out* | *contact\ slurm* | *transmitted* | *onnection\ re* | *standby* | *nexpected\ message*)
+:* | 12[489]:* | 1[3-9][0-9]:* | *[Tt]imed\ out* | *contact\ slurm* | *transmitted* | *onnection\ re* | *standby* | *nexpected\ message*)
     find_job && exit
     if [ -z "$status" ] && is_at_work; then
         say unclear "an earlier submission of this run is still under way"
