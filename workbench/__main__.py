@@ -38,6 +38,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 async def _run(arguments: argparse.Namespace) -> int:
     from workbench.config import load_config
+    from workbench.prompting import TerminalPrompter
     from workbench.services import open_services
 
     on_screen = not arguments.command or (arguments.command == "demo" and not arguments.headless)
@@ -49,7 +50,9 @@ async def _run(arguments: argparse.Namespace) -> int:
         return EXIT_USAGE
     config = load_config()
     _log_to(config.state_folder, verbose=arguments.verbose)
-    async with open_services(config) as services:
+    # On the screens nobody can type into the terminal: log in first, or use a key or a master connection.
+    prompter = None if on_screen else TerminalPrompter()
+    async with open_services(config, prompter) as services:
         if not on_screen:
             from workbench import headless
 
