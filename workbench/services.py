@@ -67,6 +67,8 @@ class _Followed:
     decoder: EventDecoder = field(default_factory=EventDecoder)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     replayed: bool = False
+    ended_attempt: int = 0
+    """The last attempt whose end was seen in its events."""
 
 
 @asynccontextmanager
@@ -229,6 +231,10 @@ class Services:
                     break
                 changed |= followed.run.apply_all(followed.decoder.feed(chunk.data, chunk.offset))
                 await asyncio.sleep(0)
+        if followed.run.finish and followed.ended_attempt != followed.run.attempt:
+            followed.ended_attempt = followed.run.attempt
+            if not job.state.is_over:
+                (await self._site(job.profile)).scheduler.stir()
         return changed
 
     async def fetch_all(self, job_id: str) -> Run:
