@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from accel.calculator import Calculator
+    from accel.swap import accelerate
 
-__all__ = ["Calculator"]
+__all__ = ["Calculator", "accelerate"]
 
-_HOMES = {"Calculator": "accel.calculator"}
+_HOMES = {"Calculator": "accel.calculator", "accelerate": "accel.swap"}
 
 
 def __getattr__(name: str) -> Any:

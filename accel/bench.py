@@ -173,6 +173,8 @@ class Bench:
             for lane in lanes:
                 if lane.failure:
                     continue
+                if index == 0:  # said before, because it may compile for a minute
+                    self._advance(0, f"first call of {lane.plan.name} on {system.name}")
                 answer, ms = self._timed(lane, atoms)
                 if answer is not None and index == 0:
                     lane.first_ms = ms

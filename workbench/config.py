@@ -8,7 +8,8 @@
     python = "/opt/mace/bin/python"
     slots = 2
 
-A profile named `local`, this machine, is always there; a section of that name changes it.
+A profile named `local`, this machine, is always there; a section of that name changes it. All keys are
+in docs/cluster-profiles.md.
 """
 
 from __future__ import annotations
@@ -27,8 +28,27 @@ from workbench.model.profile import ClusterProfile, ConnectionKind, SchedulerKin
 _APP = "mace-workbench"
 LOCAL = "local"
 _CHOICES = {"connection": get_args(ConnectionKind), "scheduler": get_args(SchedulerKind)}
-_TYPES: Mapping[str, type[Any]] = {"slots": int, "env": dict}
+_TYPES: Mapping[str, type[Any]] = {
+    "env": dict,
+    "gpus": int,
+    "setup": list,
+    "slots": int,
+    "time_limit_minutes": int,
+}
 """Of the profile's keys that are not text."""
+_LEAST = {"gpus": 0, "slots": 1, "time_limit_minutes": 0}
+_WORDS = {"account", "host", "partition", "qos"}
+"""Keys whose values other programs read as a word, or as an option where it began with a dash."""
+_OF_SCHEDULER = {
+    "slots": "process",
+    "account": "slurm",
+    "partition": "slurm",
+    "qos": "slurm",
+    "gpus": "slurm",
+    "setup": "slurm",
+    "time_limit_minutes": "slurm",
+}
+"""Keys that one scheduler only understands."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,16 +126,41 @@ def _profile(name: str, section: Mapping[str, Any], source: str, text: str) -> C
     for key, value in section.items():
         if key not in known:
             raise _error(source, text, key, f"is not known; there are: {', '.join(known)}", name)
-        wanted = _TYPES.get(key, str)
-        if type(value) is not wanted:
-            raise _error(source, text, key, f"should be of type {wanted.__name__}, not {value!r}", name)
-        if key in _CHOICES and value not in _CHOICES[key]:
-            raise _error(source, text, key, f"should be one of {', '.join(_CHOICES[key])}", name)
-        if key == "slots" and value < 1:
-            raise _error(source, text, key, "should be at least 1", name)
-        if key == "env" and not all(isinstance(item, str) for item in value.values()):
-            raise _error(source, text, key, "should hold texts", name)
-    return ClusterProfile(name, **section)
+        problem = _problem(key, value)
+        if problem:
+            raise _error(source, text, key, problem, name)
+    profile = ClusterProfile(name, **section)
+    for key, scheduler in _OF_SCHEDULER.items():
+        if key in section and profile.scheduler != scheduler:
+            raise _error(source, text, key, f'is only for `scheduler = "{scheduler}"`', name)
+    if profile.connection == "local":
+        for key in ("host", "ssh_config"):
+            if key in section:
+                raise _error(source, text, key, 'is not for `connection = "local"`: choose "asyncssh"', name)
+    elif not profile.host:
+        raise _error(source, text, "connection", "needs a `host` beside it, as in `ssh HOST`", name)
+    return profile
+
+
+def _problem(key: str, value: Any) -> str | None:
+    """What is wrong with a value, if anything is."""
+    wanted = _TYPES.get(key, str)
+    if type(value) is not wanted:
+        return f"should be of type {wanted.__name__}, not {value!r}"
+    if key in _CHOICES and value not in _CHOICES[key]:
+        return f"should be one of {', '.join(_CHOICES[key])}"
+    if key in _LEAST and value < _LEAST[key]:
+        return f"should be at least {_LEAST[key]}"
+    if key in _WORDS and not re.fullmatch(r"[^\s-]\S*", value):
+        return f"should be one word that does not begin with a dash, not {value!r}"
+    texts = value.values() if key == "env" else value if key == "setup" else [value]
+    if key in ("env", "setup") and not all(isinstance(item, str) for item in texts):
+        return "should hold texts"
+    if any("\0" in item for item in texts if isinstance(item, str)):
+        return "holds a NUL character"
+    if key == "env" and not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", item, re.ASCII) for item in value):
+        return "should hold names of variables: letters, digits and _"
+    return None
 
 
 def _error(source: str, text: str, key: str, problem: str, profile: str | None = None) -> ConfigError:

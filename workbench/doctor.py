@@ -12,13 +12,19 @@ from workbench.ports import Connection
 
 _OLDEST_PYTHON = (3, 11)
 _LEAST_FREE_GB = 1.0
+_AFTER_SETUP = 'export PYTHONPATH="$0"; exec "$@"'  # a module may have set it
 _INSTALL = "install the accel extra there: pip install 'mace-workbench[accel]'"
 
 
-async def examine(connection: Connection, python: str, work_folder: str, code: str) -> Sequence[Finding]:
-    """Run the probe with the profile's interpreter and judge what it says."""
+async def examine(
+    connection: Connection, python: str, work_folder: str, code: str, setup: Sequence[str] = ()
+) -> Sequence[Finding]:
+    """Run the probe with the profile's interpreter, after the profile's setup, and judge what it says."""
+    probe = [python, "-m", "jobs.probe", work_folder]
+    if setup:
+        probe = ["bash", "-c", "\n".join([*setup, _AFTER_SETUP]), code, *probe]
     try:
-        answer = await connection.run([python, "-m", "jobs.probe", work_folder], env={"PYTHONPATH": code})
+        answer = await connection.run(probe, env={"PYTHONPATH": code})
         facts = json.loads(answer.stdout.splitlines()[-1])
     except (CommandFailed, ValueError, IndexError) as error:
         advice = "set `python` of the profile to an interpreter that has torch and mace-torch"

@@ -13,6 +13,7 @@
     ├── CommandFailed          a command on a host ended with an exit status other than 0
     ├── FileFailed             a file on a host cannot be read or written
     └── SchedulerError         the scheduler refused, or cannot be understood
+        └── SubmissionUnclear  … and may have taken the job all the same
 
 `str(error)` is a sentence fit for a notification: what failed, on what, and what to do next.
 """
@@ -99,3 +100,7 @@ class FileFailed(WorkbenchError):
 
 class SchedulerError(WorkbenchError):
     """The scheduler refused, or its answer cannot be understood."""
+
+
+class SubmissionUnclear(SchedulerError):
+    """The scheduler may have taken the job or not; asking again finds that out and submits nothing twice."""

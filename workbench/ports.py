@@ -124,6 +124,27 @@ class Connection(Protocol):
         """Let go of it; what runs on the host goes on."""
 
 
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Something that only the user can answer."""
+
+    host: str
+    text: str
+    """As the host, or the program that holds the key, has put it."""
+    secret: bool
+    """Whether the answer is not to be shown."""
+
+
+class Prompter(Protocol):
+    """Asks the user what a connection needs. None and False are what a user says who gives up."""
+
+    async def ask(self, question: Question) -> str | None:
+        """A password, a passphrase, a one-time code; never written down anywhere."""
+
+    async def trust(self, host: str, kind: str, fingerprint: str) -> bool:
+        """Whether a host that was never seen before is the right one."""
+
+
 class Scheduler(Protocol):
     """What starts jobs on a host and knows what became of them."""
 
@@ -138,6 +159,9 @@ class Scheduler(Protocol):
 
     async def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """What is known of these jobs, by their ids; a job that is not in the answer is not known."""
+
+    def stir(self) -> None:
+        """Something has happened, so that the next poll is worth its cost even if it comes early."""
 
     async def cancel(self, job: Job) -> None:
         """Ask a job to end; that it has ended shows in a later poll."""

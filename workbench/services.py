@@ -1,6 +1,6 @@
 """The workbench itself: what the screens and the command line ask for, done.
 
-The one module that names implementations of connections, schedulers and the store. It keeps every
+It names the implementation of the store, as `site` does those of connections and schedulers. It keeps every
 known job and run in memory, the store beneath them, and asks the hosts only when it is told to.
 """
 
@@ -10,7 +10,6 @@ import asyncio
 import json
 import logging
 import secrets
-import sys
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -22,17 +21,25 @@ from jobs.protocol import EventDecoder
 from jobs.spec import RunSpec
 from workbench import doctor
 from workbench.config import LOCAL, Config
-from workbench.errors import FileFailed, NotAllowed, NotFound, StoreError, WorkbenchError
+from workbench.errors import (
+    FileFailed,
+    LinkLost,
+    NotAllowed,
+    NotFound,
+    SchedulerError,
+    StoreError,
+    SubmissionUnclear,
+    WorkbenchError,
+)
 from workbench.model.finding import Finding
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
-from workbench.model.profile import ClusterProfile
 from workbench.model.record import job_from_json, job_to_json
 from workbench.model.run import Run
-from workbench.ports import Connection, FileChunk, Scheduler
+from workbench.ports import Connection, FileChunk, Prompter
 from workbench.recipes import find_spec, with_absolute_paths
 from workbench.remote import bundle
-from workbench.remote.local import LocalConnection
-from workbench.schedulers.process import ProcessScheduler
+from workbench.remote.dialled import NoPrompter
+from workbench.site import Site, connection_of, open_site
 from workbench.store import Store
 
 log = logging.getLogger(__name__)
@@ -46,21 +53,10 @@ _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 _ID_LENGTH = 6
 _SLICE_BYTES = 1 << 17
 """Folded at a time: some ten milliseconds, so that a key press is not kept waiting."""
+_SUBMITTED_BY_OTHERS_S = 30.0
+"""How long a submission that this program does not make may be one that another program makes."""
 _FETCH_S = 0.08
 """How long one fetch goes on through a backlog before what it has is drawn."""
-
-
-@dataclass
-class Site:
-    """A place where jobs run, connected."""
-
-    profile: ClusterProfile
-    connection: Connection
-    scheduler: Scheduler
-    work_folder: str
-    python: str
-    code: str | None = None
-    """The code folder that new runs use, once it is there."""
 
 
 @dataclass
@@ -71,12 +67,14 @@ class _Followed:
     decoder: EventDecoder = field(default_factory=EventDecoder)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     replayed: bool = False
+    ended_attempt: int = 0
+    """The last attempt whose end was seen in its events."""
 
 
 @asynccontextmanager
-async def open_services(config: Config) -> AsyncIterator[Services]:
+async def open_services(config: Config, prompter: Prompter | None = None) -> AsyncIterator[Services]:
     """The workbench on the user's configuration and store, let go of at the end."""
-    services = Services(config, Store(config.state_folder / STORE_FILE))
+    services = Services(config, Store(config.state_folder / STORE_FILE), prompter=prompter)
     try:
         yield services
     finally:
@@ -86,11 +84,22 @@ async def open_services(config: Config) -> AsyncIterator[Services]:
 class Services:
     """Implements `ports.Workbench` on the user's configuration and store."""
 
-    def __init__(self, config: Config, store: Store, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        config: Config,
+        store: Store,
+        *,
+        prompter: Prompter | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         self._config = config
         self._store = store
         self._clock = clock
+        self._prompter = prompter or NoPrompter()
+        self._connections: dict[str, Connection] = {}
         self._sites: dict[str, Site] = {}
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._submitting: set[str] = set()
         self._jobs: dict[str, Job] = {}
         self._revision = 0
         self._runs: defaultdict[str, _Followed] = defaultdict(_Followed)
@@ -139,22 +148,51 @@ class Services:
         for job in self._jobs.values():
             if not job.state.is_over:
                 active[job.profile].append(job)
+        failures = []
         for profile, jobs in active.items():
-            statuses = await self._site(profile).scheduler.poll(jobs)
-            for job in jobs:
-                status = statuses.get(job.id)
-                if status is None or self._jobs[job.id] is not job:
-                    continue
-                heard = replace(job, status=status, as_of=self._clock())
-                self._jobs[job.id] = heard
-                if status != job.status:
-                    changed[job.id] = heard
-                    self._copy(self._store.save, heard)
+            try:
+                changed |= {job.id: job for job in await self._refresh_profile(profile, jobs)}
+            except WorkbenchError as error:  # the other places are asked all the same
+                failures.append(error)
+        if failures:
+            raise failures[0]
         return list(changed.values())
+
+    async def _refresh_profile(self, profile: str, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Ask one scheduler; the jobs that have changed."""
+        changed = {job.id: job for job in await self._submitted_again(profile, jobs)}
+        statuses = await (await self._site(profile)).scheduler.poll(jobs)
+        for job in jobs:
+            status = statuses.get(job.id)
+            if status is None or self._jobs[job.id] is not job:
+                continue
+            heard = replace(job, status=status, as_of=self._clock())
+            self._jobs[job.id] = heard
+            if status != job.status:
+                changed[job.id] = heard
+                self._copy(self._store.save, heard)
+        return list(changed.values())
+
+    async def _submitted_again(self, profile: str, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Jobs whose submission was cut short, and is now made or found; the others of them can wait."""
+        cut = [
+            job
+            for job in jobs
+            if job.key is None
+            and job.id not in self._submitting
+            and self._clock() - job.created_at > _SUBMITTED_BY_OTHERS_S
+            and self._config.profile(profile).scheduler == "slurm"
+        ]
+        for job in cut:
+            try:
+                await self._submit(await self._site(profile), job)
+            except SchedulerError as error:
+                log.warning("Job %s: %s", job.id, error)
+        return [self._jobs[job.id] for job in cut]
 
     async def rediscover(self, profile: str | None = None) -> Sequence[Job]:
         """Find the jobs of a profile by their folders; those that were not known."""
-        site = self._site(profile)
+        site = await self._site(profile)
         listing = await site.connection.run(
             ["find", f"{site.work_folder}/runs", "-mindepth", "2", "-maxdepth", "2", "-name", "job.json"],
             check=False,  # no runs yet, no folder
@@ -193,6 +231,10 @@ class Services:
                     break
                 changed |= followed.run.apply_all(followed.decoder.feed(chunk.data, chunk.offset))
                 await asyncio.sleep(0)
+        if followed.run.finish and followed.ended_attempt != followed.run.attempt:
+            followed.ended_attempt = followed.run.attempt
+            if not job.state.is_over:
+                (await self._site(job.profile)).scheduler.stir()
         return changed
 
     async def fetch_all(self, job_id: str) -> Run:
@@ -204,7 +246,7 @@ class Services:
     async def _next_piece(self, job: Job, offset: int) -> FileChunk:
         """The next piece of a run's events, kept in the store before it is handed on."""
         try:
-            chunk = await self._site(job.profile).connection.read(
+            chunk = await (await self._site(job.profile)).connection.read(
                 f"{job.folder}/{EVENTS_FILE}", offset, _SLICE_BYTES
             )
         except FileFailed:  # the run has not written yet
@@ -220,7 +262,7 @@ class Services:
     async def log_chunk(self, job_id: str, offset: int = 0, *, tail_bytes: int | None = None) -> FileChunk:
         """The run's standard output and error from `offset` on, or at most its last `tail_bytes`."""
         job = self.job(job_id)
-        connection, path = self._site(job.profile).connection, f"{job.folder}/{LOG_FILE}"
+        connection, path = (await self._site(job.profile)).connection, f"{job.folder}/{LOG_FILE}"
         try:
             if tail_bytes is not None:
                 offset = max(offset, (await connection.read(path, 0, 0)).size - tail_bytes)
@@ -232,7 +274,9 @@ class Services:
         """The results file of a finished run."""
         job = self.job(job_id)
         try:
-            data = (await self._site(job.profile).connection.read(f"{job.folder}/{RESULTS_FILE}")).data
+            data = (
+                await (await self._site(job.profile)).connection.read(f"{job.folder}/{RESULTS_FILE}")
+            ).data
         except FileFailed:
             raise NotAllowed(
                 f"Job {job.id} has no results ({job.state.lower()}): `mace-workbench logs {job.id}` says why."
@@ -272,33 +316,35 @@ class Services:
     async def requeue(self, job_id: str) -> Job:
         """Start a job that is over once more in its own folder, so that it goes on from there."""
         async with self._to_start_again(job_id) as job:
-            key = await self._site(job.profile).scheduler.requeue(job)
+            key = await (await self._site(job.profile)).scheduler.requeue(job)
             return self._keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
 
     async def examine(self, profile: str | None = None) -> Sequence[Finding]:
         """Check that a profile has all that runs need."""
-        site = self._site(profile)
-        return await doctor.examine(site.connection, site.python, site.work_folder, await self._code(site))
+        site = await self._site(profile)
+        return await doctor.examine(
+            site.connection, site.python, site.work_folder, await self._code(site), site.profile.setup
+        )
 
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end."""
         job = self.job(job_id)
         if job.state.is_over:
             raise NotAllowed(f"Job {job.id} is over already ({job.state.lower()}).")
-        await self._site(job.profile).scheduler.cancel(job)
+        await (await self._site(job.profile)).scheduler.cancel(job)
         await self.refresh()
         return self._jobs[job.id]
 
     async def close(self) -> None:
         """Let go of hosts and store; jobs go on."""
-        for site in self._sites.values():
-            await site.connection.close()
+        for connection in self._connections.values():
+            await connection.close()
         self._store.close()
 
     # -- inside ----------------------------------------------------------------------------------
 
     async def _start(self, spec: JobSpec, profile: str | None, *, resubmitted_from: str | None = None) -> Job:
-        site = self._site(profile)
+        site = await self._site(profile)
         job_id = self._new_id()
         job = self._keep(
             Job(
@@ -311,14 +357,25 @@ class Services:
                 resubmitted_from=resubmitted_from,
             )
         )
+        return await self._submit(site, job)
+
+    async def _submit(self, site: Site, job: Job) -> Job:
+        """Have a job's files in its folder, and the job with its scheduler."""
+        self._submitting.add(job.id)
         try:
             code = await self._code(site)
-            await site.connection.write(f"{job.folder}/spec.json", spec.run.to_json().encode())
-            await site.connection.write(f"{job.folder}/job.json", job_to_json(job).encode())
+            files = {"spec.json": job.spec.run.to_json(), "job.json": job_to_json(job)}
+            await asyncio.gather(  # one round trip
+                *(site.connection.write(f"{job.folder}/{name}", files[name].encode()) for name in files)
+            )
             key = await site.scheduler.submit(job, *self._command(site, code, job))
+        except (LinkLost, SubmissionUnclear):
+            raise  # it may be there or not: `refresh` submits it again, which starts nothing twice
         except WorkbenchError as error:
             self._keep(replace(job, status=JobStatus(JobState.FAILED, reason=str(error))))
             raise
+        finally:
+            self._submitting.discard(job.id)
         return self._keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
 
     @staticmethod
@@ -345,22 +402,17 @@ class Services:
         }
         return [site.python, "-m", f"jobs.{run.experiment}", f"{job.folder}/spec.json"], env
 
-    def _site(self, profile: str | None) -> Site:
+    async def _site(self, profile: str | None) -> Site:
         described = self._config.profile(profile)
-        if described.name not in self._sites:
-            connection = LocalConnection()
-            # Absolute, because a run's command is started in the run's own folder.
-            work_folder = str(Path(described.work_folder or self._config.data_folder).expanduser().absolute())
-            self._sites[described.name] = Site(
-                profile=described,
-                connection=connection,
-                scheduler=ProcessScheduler(
-                    connection, work_folder, slots=described.slots, python=described.python or sys.executable
-                ),
-                work_folder=work_folder,
-                python=described.python or sys.executable,
-            )
-        return self._sites[described.name]
+        async with self._opening[described.name]:
+            if described.name not in self._sites:
+                # Kept also where the host cannot be reached: it knows that a login was refused.
+                if described.name not in self._connections:
+                    self._connections[described.name] = connection_of(described, self._prompter)
+                self._sites[described.name] = await open_site(
+                    described, self._connections[described.name], self._config.data_folder
+                )
+            return self._sites[described.name]
 
     @asynccontextmanager
     async def _to_start_again(self, job_id: str) -> AsyncIterator[Job]:

@@ -166,11 +166,11 @@ def _refuse_uncovered(model: Any) -> None:
         if type(block).__name__ not in _PLAIN_BLOCKS:
             _refuse(f"The interaction {type(block).__name__}")
         if hasattr(block, "conv_fusion") or not isinstance(block.linear, o3.Linear):
-            _refuse("A model converted to cuEquivariance or OpenEquivariance")
+            _refuse("A model whose operations have been swapped already")
     for product in model.products:
         contraction = product.symmetric_contractions
         if type(contraction).__name__ != "SymmetricContraction" or not isinstance(product.linear, o3.Linear):
-            _refuse("A model converted to cuEquivariance or OpenEquivariance")
+            _refuse("A model whose operations have been swapped already")
         if getattr(product, "use_agnostic_product", False):
             _refuse("An element-agnostic product")
         if max(part.correlation for part in contraction.contractions) > MAX_CORRELATION:
@@ -183,7 +183,7 @@ def _layer(block: Any, product: Any, readout: Any) -> Layer:
     """Everything one interaction does, as matrices."""
     residual = "Residual" in type(block).__name__
     skip = _per_element_matrices(block.skip_tp)
-    target = _uniform(block.irreps_out, "The message")
+    _uniform(block.irreps_out, "The message")
     contraction = product.symmetric_contractions
     return Layer(
         up=_linear_matrices(block.linear_up),
@@ -191,7 +191,7 @@ def _layer(block: Any, product: Any, readout: Any) -> Layer:
         linear=tuple(m / float(block.avg_num_neighbors) for m in _linear_matrices(block.linear)),
         message_skip=None if residual else skip,
         residual=skip if residual and product.use_sc else None,
-        polynomial=from_symmetric_contraction(contraction, n_lm=sum(ir.dim for _, ir in target)),
+        polynomial=from_symmetric_contraction(contraction),
         product=_linear_matrices(product.linear),
         readout=None if readout is None else _readout(readout),
     )

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from accel.mace_torch import quiet
-from accel.ops.polynomial import symmetric_terms
+from accel.ops.polynomial import terms_by_order, weights_by_order
 
 with quiet():
     from mace.modules.symmetric_contraction import SymmetricContraction
@@ -34,9 +34,7 @@ class SparseSymmetricContraction(SymmetricContraction):
     """[n_terms]."""
     sparse_out: Tensor
     """[n_terms], output component."""
-    sparse_degree: int
     sparse_outputs: int
-    contractions: Any
 
     @staticmethod
     def covers(module: Any) -> bool:
@@ -46,38 +44,23 @@ class SparseSymmetricContraction(SymmetricContraction):
     @classmethod
     def adopt(cls, module: Any) -> None:
         """Turn `module`, a mace-torch `SymmetricContraction`, into one of these."""
-        n_lm = sum(irrep.ir.dim for irrep in module.irreps_in)
-        factors, outs, couplings = [], [], []
-        degree = max(part.correlation for part in module.contractions)
-        offset = 0
-        for part, irrep in zip(module.contractions, module.irreps_out, strict=True):
-            dim = irrep.ir.dim
-            for order in range(1, part.correlation + 1):
-                coupling = part.U_tensors(order).detach().double().cpu().numpy()
-                coupling = coupling.reshape((dim,) + (n_lm,) * order + (coupling.shape[-1],))
-                rows, on_paths = symmetric_terms(coupling)
-                padded = np.full((len(rows), degree), n_lm)
-                padded[:, :order] = rows[:, 1:]
-                factors.append(padded)
-                outs.append(rows[:, 0] + offset)
-                couplings.append(on_paths)
-            offset += dim
-        monomials, number = np.unique(np.concatenate(factors), axis=0, return_inverse=True)
-        place = {"device": module.contractions[0].weights_max.device}
-        dtype = module.contractions[0].weights_max.dtype
+        terms = list(terms_by_order(module))
+        factors = np.concatenate([each for each, _, _ in terms])
+        monomials, number = np.unique(factors, axis=0, return_inverse=True)
+        like = weights_by_order(module)[0]
         module.__class__ = cls
-        module.sparse_degree = degree
-        module.sparse_outputs = offset
+        module.sparse_outputs = sum(irrep.ir.dim for irrep in module.irreps_out)
 
-        def keep(name: str, value: Any, kind: torch.dtype) -> None:
+        def keep(name: str, value: Any, dtype: torch.dtype) -> None:
             # Not persistent: the state dict stays as mace-torch wrote it.
-            module.register_buffer(name, torch.as_tensor(value, dtype=kind, **place), persistent=False)
+            buffer = torch.as_tensor(value, dtype=dtype, device=like.device)
+            module.register_buffer(name, buffer, persistent=False)
 
         keep("sparse_factors", monomials.T.copy(), torch.int64)
         keep("sparse_monomial", number.reshape(-1), torch.int64)
-        keep("sparse_out", np.concatenate(outs), torch.int64)
-        for i, on_paths in enumerate(couplings):
-            keep(f"sparse_coupling_{i}", on_paths, dtype)
+        keep("sparse_out", np.concatenate([each for _, each, _ in terms]), torch.int64)
+        for i, (_, _, on_paths) in enumerate(terms):
+            keep(f"sparse_coupling_{i}", on_paths, like.dtype)
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The contraction.
@@ -90,27 +73,20 @@ class SparseSymmetricContraction(SymmetricContraction):
             [n_atoms, Σ n_channels · (2 l_out + 1)], irreps one after the other.
         """
         coefficients = torch.cat(
-            [torch.einsum("tk,ekc->tec", coupling, weight) for coupling, weight in self._weighted()]
+            [
+                torch.einsum("tk,ekc->tec", getattr(self, f"sparse_coupling_{i}"), weight)
+                for i, weight in enumerate(weights_by_order(self))
+            ]
         )
         by_component = torch.cat([x.permute(2, 0, 1), torch.ones_like(x[:, :, 0])[None]])
         terms = (self.sparse_factors, self.sparse_monomial, self.sparse_out, self.sparse_outputs)
-        out = _Contraction.apply(by_component, coefficients, y.argmax(dim=1), *terms)
+        out = _Contraction.apply(by_component, coefficients, y.argmax(dim=1), *terms)  # type: ignore[no-untyped-call]
         parts, offset = [], 0
         for irrep in self.irreps_out:
             part = out[offset : offset + irrep.ir.dim]
             parts.append(part.permute(1, 2, 0).flatten(1))
             offset += irrep.ir.dim
         return torch.cat(parts, dim=1)
-
-    def _weighted(self) -> list[tuple[Tensor, Tensor]]:
-        """Couplings and the weights they belong to, in the order in which terms were read."""
-        pairs: list[tuple[Tensor, Tensor]] = []
-        for part in self.contractions:
-            for order in range(1, part.correlation + 1):
-                last = order == part.correlation
-                weight = part.weights_max if last else part.weights[part.correlation - 1 - order]
-                pairs.append((getattr(self, f"sparse_coupling_{len(pairs)}"), weight))
-        return pairs
 
 
 class _Contraction(torch.autograd.Function):
@@ -147,8 +123,10 @@ class _Contraction(torch.autograd.Function):
         (gradient,) = gradients
         x, coefficients, element, *terms = ctx.saved_tensors
         if torch.is_grad_enabled():
-            out = _sum_of_terms(x, coefficients, element, *terms, ctx.n_outputs)
-            wanted = [t for t, need in zip((x, coefficients), ctx.needs_input_grad, strict=False) if need]
+            # Views, so that the gradient by one of them does not run on through what it was made of.
+            views = (x.view_as(x), coefficients.view_as(coefficients))
+            out = _sum_of_terms(*views, element, terms[0], terms[1], terms[2], ctx.n_outputs)
+            wanted = [t for t, need in zip(views, ctx.needs_input_grad, strict=False) if need]
             found = iter(torch.autograd.grad(out, wanted, gradient, create_graph=True))
             return tuple(next(found) if need else None for need in ctx.needs_input_grad)
         g_x = torch.empty_like(x) if ctx.needs_input_grad[0] else None

@@ -8,13 +8,15 @@ permutations of (i1, …, iν) matters, and of the (l_max + 1)^2ν entries a few
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
-    from torch import nn
+    from torch import Tensor
 
 _NEGLIGIBLE = 1e-12
 """Clebsch-Gordan sums below this fraction of the largest are rounding noise, not coefficients."""
@@ -60,54 +62,55 @@ def symmetric_terms(coupling: NDArray[np.float64]) -> tuple[NDArray[np.int64], N
     return rows[kept].astype(np.int64), sums[kept]
 
 
-def from_symmetric_contraction(contraction: nn.Module, n_lm: int) -> SparsePolynomial:
-    """Read mace-torch's `SymmetricContraction` into a sparse polynomial.
+def weights_by_order(contraction: Any) -> list[Tensor]:
+    """Weights of a `SymmetricContraction`, output by output, from the linear terms up."""
+    return [
+        part.weights_max if order == part.correlation else part.weights[part.correlation - 1 - order]
+        for part in contraction.contractions
+        for order in range(1, part.correlation + 1)
+    ]
 
-    Args:
-        contraction: The module; its weights are read as they are now.
-        n_lm: Components of the input features.
+
+def terms_by_order(
+    contraction: Any,
+) -> Iterator[tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]]:
+    """Terms of a `SymmetricContraction`, in the order of `weights_by_order`.
+
+    Yields:
+        Factors [n_terms, degree] padded with `n_lm`, outputs [n_terms], weights on paths [n_terms, n_paths].
     """
-    factors: list[NDArray[np.int64]] = []
-    outs: list[NDArray[np.int64]] = []
-    coefficients: list[NDArray[np.float64]] = []
-    parts = list(contraction.contractions)  # type: ignore[arg-type]
-    degree = max(int(part.correlation) for part in parts)
+    n_lm = sum(irrep.ir.dim for irrep in contraction.irreps_in)
+    degree = max(part.correlation for part in contraction.contractions)
     offset = 0
-    for part, irrep in zip(parts, contraction.irreps_out, strict=True):  # type: ignore[arg-type]
+    for part, irrep in zip(contraction.contractions, contraction.irreps_out, strict=True):
         dim = irrep.ir.dim
         for order in range(1, part.correlation + 1):
-            weight = (
-                part.weights_max if order == part.correlation else part.weights[part.correlation - 1 - order]
-            )
             coupling = part.U_tensors(order).detach().double().cpu().numpy()
             # Scalars come without the axis of the output component.
             coupling = coupling.reshape((dim,) + (n_lm,) * order + (coupling.shape[-1],))
             rows, on_paths = symmetric_terms(coupling)
-            padded = np.full((len(rows), degree), n_lm, dtype=np.int64)
-            padded[:, :order] = rows[:, 1:]
-            factors.append(padded)
-            outs.append(rows[:, 0] + offset)
-            coefficients.append(np.einsum("tk,ekc->etc", on_paths, weight.detach().double().cpu().numpy()))
+            factors = np.full((len(rows), degree), n_lm, dtype=np.int64)
+            factors[:, :order] = rows[:, 1:]
+            yield factors, rows[:, 0] + offset, on_paths
         offset += dim
-    return _sorted_by_factors(n_lm, offset, degree, factors, outs, coefficients)
 
 
-def _sorted_by_factors(
-    n_lm: int,
-    n_out: int,
-    degree: int,
-    factors: list[NDArray[np.int64]],
-    outs: list[NDArray[np.int64]],
-    coefficients: list[NDArray[np.float64]],
-) -> SparsePolynomial:
-    """Order terms by their factors, so that neighbours share their leading product."""
-    all_factors, all_outs = np.concatenate(factors), np.concatenate(outs)
-    order = np.lexsort((all_outs, *all_factors.T[::-1]))
+def from_symmetric_contraction(contraction: Any) -> SparsePolynomial:
+    """Read mace-torch's `SymmetricContraction` into a sparse polynomial, weights as they are now."""
+    terms = list(terms_by_order(contraction))
+    factors = np.concatenate([each for each, _, _ in terms])
+    outs = np.concatenate([each for _, each, _ in terms])
+    coefficients = [
+        np.einsum("tk,ekc->etc", on_paths, weight.detach().double().cpu().numpy())
+        for (_, _, on_paths), weight in zip(terms, weights_by_order(contraction), strict=True)
+    ]
+    # Neighbours share their leading product.
+    order = np.lexsort((outs, *factors.T[::-1]))
     return SparsePolynomial(
-        n_lm=n_lm,
-        n_out=n_out,
-        degree=degree,
-        factors=all_factors[order],
-        out=all_outs[order],
+        n_lm=sum(irrep.ir.dim for irrep in contraction.irreps_in),
+        n_out=sum(irrep.ir.dim for irrep in contraction.irreps_out),
+        degree=factors.shape[1],
+        factors=factors[order],
+        out=outs[order],
         coefficients=np.concatenate(coefficients, axis=1)[:, order],
     )

@@ -10,7 +10,7 @@ from ase.build import molecule
 from accel.errors import PlanError
 from accel.mace_torch import quiet
 from accel.reference import ReferenceEvaluator, to_graph
-from accel.swap import accelerate
+from accel.swap import accelerate, swap_operations
 from tests.accel.random_models import PLAIN, RESIDUAL, liquid, random_model, structures
 
 FAMILIES: dict[str, dict[str, Any]] = {
@@ -35,7 +35,7 @@ def test_an_accelerated_model_is_the_same_function_with_the_same_state(family: s
     atoms = liquid(8)
     before = ReferenceEvaluator(model).evaluate(atoms, stress=True)
 
-    report = accelerate(model)
+    report = swap_operations(model)
 
     after = ReferenceEvaluator(model).evaluate(atoms, stress=True)
     assert len(report.swapped) == 4
@@ -105,13 +105,14 @@ def test_operations_pass_gradcheck_and_gradgradcheck(operation: str) -> None:
             return module(given[0], y)
     else:
         module = model.interactions[1].conv_tp
+        edges = torch.tensor([[0, 2, 2, 1], [1, 1, 0, 2]])
         arguments = tuple(
-            torch.randn(3, n, dtype=torch.float64, requires_grad=True)
-            for n in (module.irreps_in1.dim, module.irreps_in2.dim, module.weight_numel)
+            torch.randn(rows, n, dtype=torch.float64, requires_grad=True)
+            for rows, n in ((3, module.irreps_in1.dim), (4, module.irreps_in2.dim), (4, module.weight_numel))
         )
 
         def run(*given: torch.Tensor) -> Any:
-            return module(*given)
+            return module(*given, edges)
 
     assert torch.autograd.gradcheck(run, arguments)
     assert torch.autograd.gradgradcheck(run, arguments)
@@ -120,7 +121,7 @@ def test_operations_pass_gradcheck_and_gradgradcheck(operation: str) -> None:
 def test_accelerating_twice_changes_nothing_more() -> None:
     model = random_model()
 
-    first, second = accelerate(model), accelerate(model)
+    first, second = swap_operations(model), swap_operations(model)
 
     assert first == second
 
@@ -156,5 +157,14 @@ def test_swapped_operations_run_on_the_meta_device() -> None:
 def test_what_cannot_be_accelerated_is_refused() -> None:
     with pytest.raises(PlanError, match="Nothing in this Linear"):
         accelerate(torch.nn.Linear(2, 2))
-    with pytest.raises(PlanError, match="no swap plan 'quick'"):
+    with pytest.raises(PlanError, match="no plan 'quick'"):
         accelerate(random_model(), plan="quick")
+
+
+def test_the_model_itself_is_given_back_and_reference_leaves_it_alone() -> None:
+    model = random_model()
+    kinds = [type(module) for module in model.modules()]
+    assert accelerate(model, plan="reference") is model
+    assert [type(module) for module in model.modules()] == kinds
+    assert accelerate(model) is model
+    assert [type(module) for module in model.modules()] != kinds

@@ -8,6 +8,7 @@ all of them. Nothing is timed that has not passed the parity gate.
 from __future__ import annotations
 
 import argparse
+import copy
 import importlib.util
 import json
 import platform
@@ -32,12 +33,14 @@ from accel.mace_torch import build_model, quiet
 from accel.plan import ErrorBudget
 from accel.prediction import Evaluator
 from accel.reference import ReferenceEvaluator
+from accel.swap import accelerate
 
 with quiet():
     from mace.calculators import MACECalculator
 
 ROUNDS = 11
 EXACT = ErrorBudget(1e-6, 1e-6, 1e-6, 1e-6)
+SWAP = ErrorBudget(1e-8, 1e-8, 1e-8, 1e-8)
 FAST = ErrorBudget(0.005, 0.02, 0.2, 0.02)
 MODELS: dict[str, dict[str, Any]] = {
     "thesis-like": {
@@ -162,11 +165,18 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
         if over := budget.exceeded_by(error):
             raise ParityError(f"{name}, {way}: {over}. Nothing is timed that has not passed.")
         errors[way] = error
+    swapped = copy.deepcopy(model)
+    accelerate(swapped)
+    error = compare(ReferenceEvaluator(swapped).evaluate(atoms), truth)
+    if over := SWAP.exceeded_by(error):
+        raise ParityError(f"{name}, swap fp64: {over}. Nothing is timed that has not passed.")
+    errors["swap fp64"] = error
     calculators: dict[str, Any] = {
         "mace-torch fp64": MACECalculator(models=[model], device="cpu", default_dtype="float64"),
         "mace-torch fp32": MACECalculator(
             models=[make_model(name).float()], device="cpu", default_dtype="float32"
         ),
+        "swap fp64": MACECalculator(models=[swapped], device="cpu", default_dtype="float64"),
         "exact fp64": Wrapped(exact),
         "fast fp32": Wrapped(fast),
     }

@@ -1,8 +1,8 @@
 """What every connection keeps to, whichever way it reaches its host.
 
 A test module of an implementation subclasses `ConnectionContract` and provides two fixtures:
-`connection`, and `folder`, an empty folder on the host by its absolute path. The tests reach the host
-through nothing but the connection; only the channel tests need it to be the machine they run on.
+`connection`, and `folder`, an empty folder on the host by its absolute path; and `here`, where the host
+is not the machine that the tests run on. They reach the host through nothing but the connection.
 """
 
 from __future__ import annotations
@@ -40,6 +40,11 @@ AWKWARD_NAMES = [" ", "two words", "it's", 'say "so"', "$HOME", "a\nb", "a|b;c&d
 
 class ConnectionContract:
     """The tests; see the module."""
+
+    @pytest.fixture
+    def here(self) -> str:
+        """The address of the machine that the tests run on, as the host can reach it."""
+        return "127.0.0.1"
 
     # -- commands --------------------------------------------------------------------------------
 
@@ -284,7 +289,9 @@ class ConnectionContract:
 
     # -- channels --------------------------------------------------------------------------------
 
-    async def test_a_channel_carries_bytes_both_ways_and_ends(self, connection: Connection) -> None:
+    async def test_a_channel_carries_bytes_both_ways_and_ends(
+        self, connection: Connection, here: str
+    ) -> None:
         async def upper(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             while data := await reader.read(1000):
                 writer.write(data.upper())
@@ -292,33 +299,35 @@ class ConnectionContract:
             writer.close()
             await writer.wait_closed()
 
-        async with _listening(upper) as port, connection.open_channel("127.0.0.1", port) as channel:
+        async with _listening(here, upper) as port, connection.open_channel(here, port) as channel:
             await channel.write(b"hello")
             assert await channel.read(100) == b"HELLO"
             await channel.write_eof()
             assert await channel.read(100) == b"BYE"
             assert await channel.read(100) == b""
 
-    async def test_a_channel_that_is_broken_off_ends_or_says_so(self, connection: Connection) -> None:
+    async def test_a_channel_that_is_broken_off_ends_or_says_so(
+        self, connection: Connection, here: str
+    ) -> None:
         async def break_off(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             await reader.read(1)
             link = writer.get_extra_info("socket")
             link.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             writer.close()
 
-        async with _listening(break_off) as port, connection.open_channel("127.0.0.1", port) as channel:
+        async with _listening(here, break_off) as port, connection.open_channel(here, port) as channel:
             await channel.write(b"x")
             with suppress(LinkLost):
                 assert await channel.read(100) == b""
 
-    async def test_a_channel_to_where_nobody_listens_fails(self, connection: Connection) -> None:
+    async def test_a_channel_to_where_nobody_listens_fails(self, connection: Connection, here: str) -> None:
         async def nobody(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             raise AssertionError
 
-        async with _listening(nobody) as port:
+        async with _listening(here, nobody) as port:
             pass  # from here on it is free
         with pytest.raises(ConnectionFailed):
-            async with connection.open_channel("127.0.0.1", port):
+            async with connection.open_channel(here, port):
                 pass
 
 
@@ -326,9 +335,9 @@ _Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None
 
 
 @asynccontextmanager
-async def _listening(handler: _Handler) -> AsyncIterator[int]:
+async def _listening(address: str, handler: _Handler) -> AsyncIterator[int]:
     """A TCP server on a free port of this machine."""
-    async with await asyncio.start_server(handler, "127.0.0.1", 0) as server:
+    async with await asyncio.start_server(handler, address, 0) as server:
         yield int(server.sockets[0].getsockname()[1])
 
 

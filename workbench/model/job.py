@@ -55,11 +55,13 @@ class Resources:
 
     time_limit_s: int = 3600
     cpus: int = 1
-    gpus: int = 0
+    gpus: int | None = None
     memory_mb: int | None = None
     partition: str | None = None
     qos: str | None = None
     account: str | None = None
+    dependency: str | None = None
+    """On other jobs, as `sbatch --dependency` takes it: `afterok:123`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +99,8 @@ class JobStatus:
     exit_code: int | None = None
     """Of the job's script; 128 + n where signal n ended it."""
     node: str = ""
+    expected_start_at: float | None = None
+    """When the scheduler thinks that a job that waits will start."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-ConnectionKind = Literal["local"]
-SchedulerKind = Literal["process"]
+ConnectionKind = Literal["local", "asyncssh", "openssh", "paramiko"]
+SchedulerKind = Literal["process", "slurm"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,13 +17,30 @@ class ClusterProfile:
     name: str
     connection: ConnectionKind = "local"
     """How it is reached."""
+    host: str = ""
+    """Its name in ~/.ssh/config, or its address; for all connections but `local`."""
+    ssh_config: str = ""
+    """Read in place of ~/.ssh/config."""
     scheduler: SchedulerKind = "process"
     """What starts jobs there."""
     work_folder: str = ""
     """Where runs and code are kept there; empty for the program's own data folder."""
     python: str = ""
-    """The interpreter that has torch and mace-torch; empty for the one that runs this program."""
-    slots: int = 1
-    """Jobs that a host without a scheduler runs at once: more than one would disturb each other's timings."""
+    """The interpreter that has torch and mace-torch; empty for the one that runs this program, and
+    elsewhere for `python3`."""
+    setup: Sequence[str] = ()
+    """Shell commands before each run, each complete: modules, conda."""
     env: Mapping[str, str] = field(default_factory=dict)
     """Added to the environment of every job."""
+    slots: int = 1
+    """Jobs that a host without a scheduler runs at once: more than one would disturb each other's timings."""
+    account: str = ""
+    """Of Slurm: whose hours are used."""
+    partition: str = ""
+    """Of Slurm: on which kind of node."""
+    qos: str = ""
+    """Of Slurm; empty for the account's own."""
+    gpus: int = 0
+    """For a job that does not say how many."""
+    time_limit_minutes: int = 0
+    """The most that a job may ask for; 0 where the scheduler is to judge that."""

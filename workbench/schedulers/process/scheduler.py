@@ -54,6 +54,9 @@ class ProcessScheduler:
         """Start a job that is over once more, in the same folder and by the same script."""
         return self._key(await self._start("requeue", job))
 
+    def stir(self) -> None:
+        """Nothing: every poll asks the host."""
+
     async def cancel(self, job: Job) -> None:
         """Ask a job to end."""
         await self._ask("cancel", [_request(job)])

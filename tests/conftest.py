@@ -1,0 +1,3 @@
+"""What every folder of tests can use."""
+
+pytest_plugins = ["tests.cluster.fixture"]

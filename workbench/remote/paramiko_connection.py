@@ -1,0 +1,340 @@
+"""Connections through paramiko: the fallback for servers that asyncssh cannot agree with.
+
+paramiko blocks, so each of its calls is made in a thread; what only the user can answer is asked on the
+event loop. It logs in as the asyncssh kind does: everything once, nothing again by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
+
+from workbench.errors import ConnectionFailed, LinkLost
+from workbench.ports import Prompter
+from workbench.remote import known_hosts
+from workbench.remote.agent_connection import PING_S, AgentConnection
+from workbench.remote.login import Login
+from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
+
+if TYPE_CHECKING:
+    import paramiko
+
+_T = TypeVar("_T")
+
+_PIECE = 1 << 16
+_TAIL = 2000
+"""Bytes of stderr that are kept for a message."""
+_KEEPALIVE_S = 30
+
+
+async def connect(target: SshTarget, prompter: Prompter, *, ping_s: float = PING_S) -> AgentConnection:
+    """Log in to a host.
+
+    Raises:
+        HostKeyRefused: It does not show the key that it should.
+        LoginRefused: It does not let the user in.
+        ConnectionFailed: It cannot be reached.
+    """
+    transports: list[paramiko.Transport] = []
+    try:
+        await _log_in(target, prompter, transports)
+    except BaseException:
+        _close(transports)
+        raise
+    return AgentConnection(target.alias, _ParamikoLink(target.alias, transports), ping_s=ping_s)
+
+
+async def _log_in(
+    target: SshTarget,
+    prompter: Prompter,
+    transports: list[paramiko.Transport],
+    before: paramiko.Transport | None = None,
+) -> paramiko.Transport:
+    """Log in to a host, through others where the configuration says so; all of them in `transports`."""
+    options = await resolve(target)
+    for jump in options.jumps if before is None else ():
+        before = await _log_in(jump, prompter, transports, before)
+    login = _Login(options, prompter)
+    with _translated(options):
+        transport = await asyncio.to_thread(_reach, options, before)
+        transports.append(transport)
+        await login.check_host(transport)
+        try:
+            await login.authenticate(transport)
+        finally:
+            login.close()
+        transport.set_keepalive(_KEEPALIVE_S)
+    return transport
+
+
+def _reach(options: SshOptions, before: paramiko.Transport | None) -> paramiko.Transport:
+    """A connection over which keys have been exchanged, and nothing else."""
+    import paramiko
+
+    where = (options.hostname, options.port)
+    if before is not None:
+        link: object = before.open_channel("direct-tcpip", where, ("127.0.0.1", 0))
+    elif options.proxy_command:
+        link = paramiko.ProxyCommand(options.proxy_command)
+    else:
+        link = socket.create_connection(where)
+    transport = paramiko.Transport(link)  # type: ignore[arg-type]
+    try:
+        known = _known(options)
+        if known:
+            # Ask for the kind of key that is known, of which it may have several.
+            security = transport.get_security_options()
+            first = [kind for kind in security.key_types if kind in known]
+            security.key_types = (*first, *(kind for kind in security.key_types if kind not in first))
+        transport.start_client()
+    except BaseException:
+        transport.close()
+        raise
+    return transport
+
+
+def _known(options: SshOptions) -> dict[str, paramiko.PKey]:
+    """The keys that are known of a host, by their kind."""
+    import paramiko
+
+    found: dict[str, paramiko.PKey] = {}
+    for path in options.known_hosts_files:
+        if path.is_file():
+            for kind, key in (paramiko.HostKeys(str(path)).lookup(options.known_as) or {}).items():
+                found.setdefault(kind, key)
+    return found
+
+
+class _Login(Login):
+    """One login to one host."""
+
+    def __init__(self, options: SshOptions, prompter: Prompter) -> None:
+        super().__init__(options, prompter)
+        self._agent: socket.socket | None = None
+
+    async def check_host(self, transport: paramiko.Transport) -> None:
+        """See that it is the right host, before anything of the user is sent."""
+        key = transport.get_remote_server_key()
+        known = _known(self.options)
+        if known.get(key.get_name()) == key:
+            return
+        shown = known_hosts.fingerprint(key.asbytes())
+        if known:
+            raise known_hosts.changed(self.options, f"{key.get_name()} {shown}")
+        if not await self.trusts(key.get_name(), shown):
+            raise known_hosts.unknown(self.options, f"{key.get_name()} {shown}")
+        known_hosts.remember(self.options, key.get_name(), key.asbytes())
+
+    async def authenticate(self, transport: paramiko.Transport) -> None:
+        """Log in, by every way that the host offers and each of them once."""
+        import paramiko
+
+        ways = {
+            "publickey": self._by_key,
+            "keyboard-interactive": self._by_answers,
+            "password": self._by_password,
+        }
+        try:
+            allowed = await asyncio.to_thread(transport.auth_none, self.options.user)
+        except paramiko.BadAuthenticationType as error:
+            allowed = error.allowed_types
+        while not transport.is_authenticated():
+            way = next((way for way in ways if way in allowed), None)
+            if way is None:
+                raise self.denied()
+            more = await ways.pop(way)(transport)
+            # An empty list says that this was the last step, none that it was refused.
+            allowed = more if more is not None else allowed
+
+    async def _step(self, work: Callable[..., list[str]], *args: object) -> list[str] | None:
+        """What is wanted after one step; none where it was refused."""
+        import paramiko
+
+        try:
+            return await asyncio.to_thread(work, *args)
+        except paramiko.BadAuthenticationType:
+            return None
+        except paramiko.AuthenticationException:
+            return None
+
+    # -- ways to log in ----------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Let go of the agent."""
+        if self._agent is not None:
+            self._agent.close()
+
+    async def _by_key(self, transport: paramiko.Transport) -> list[str] | None:
+        user = self.options.user
+        for agent_key in await asyncio.to_thread(self._agent_keys):
+            if (more := await self._step(transport.auth_publickey, user, agent_key)) is not None:
+                return more
+        for path in self.options.identity_files:
+            key = await self._key(path)
+            if (
+                key is not None
+                and (more := await self._step(transport.auth_publickey, user, key)) is not None
+            ):
+                return more
+        return None
+
+    async def _by_password(self, transport: paramiko.Transport) -> list[str] | None:
+        password = await self.ask("Password")
+        if password is None:
+            return None
+        return await self._step(transport.auth_password, self.options.user, password, None, False)
+
+    async def _by_answers(self, transport: paramiko.Transport) -> list[str] | None:
+        loop = asyncio.get_running_loop()
+
+        def answer(_: str, instructions: str, prompts: Sequence[tuple[str, bool]]) -> list[str]:
+            answers = []
+            for text, echo in prompts:
+                question = self.ask(f"{instructions} {text}", secret=not echo)
+                answers.append(asyncio.run_coroutine_threadsafe(question, loop).result() or "")
+            return answers
+
+        return await self._step(transport.auth_interactive, self.options.user, answer)
+
+    def _agent_keys(self) -> Sequence[paramiko.PKey]:
+        import paramiko
+
+        place = self.options.agent_socket
+        if place is None:
+            return []
+
+        class Agent(paramiko.agent.AgentSSH):
+            # paramiko's own looks for the one of SSH_AUTH_SOCK only.
+            def __init__(self, link: socket.socket) -> None:
+                super().__init__()
+                self._connect(link)  # type: ignore[attr-defined]
+
+        try:
+            self._agent = socket.socket(socket.AF_UNIX)
+            self._agent.connect(place)
+            keys = Agent(self._agent).get_keys()
+        except (OSError, paramiko.SSHException):
+            return []  # no agent there
+        if not self.options.identities_only:
+            return keys
+        named = {path.read_text().split()[1] for path in self.options.public_keys}
+        return [key for key in keys if key.get_base64() in named]
+
+    async def _key(self, path: Path) -> paramiko.PKey | None:
+        import paramiko
+
+        try:
+            return await asyncio.to_thread(paramiko.PKey.from_path, path)
+        except paramiko.PasswordRequiredException:
+            pass
+        except TypeError:  # how cryptography says the same of some formats
+            pass
+        except (OSError, ValueError, paramiko.SSHException) as error:
+            raise self.bad_key(path, error) from error
+        passphrase = await self.ask_passphrase(path)
+        if passphrase is None:
+            return None
+        try:
+            # Its stub says str; what it calls takes nothing but bytes.
+            return await asyncio.to_thread(paramiko.PKey.from_path, path, passphrase.encode())  # type: ignore[arg-type]
+        except (ValueError, paramiko.SSHException) as error:
+            raise self.bad_key(path, error) from error
+
+
+@contextmanager
+def _translated(options: SshOptions) -> Iterator[None]:
+    import paramiko
+
+    where = f"{options.hostname}:{options.port}"
+    try:
+        yield
+    except (paramiko.SSHException, EOFError) as error:
+        said = str(error) or "it closed the connection"
+        raise ConnectionFailed(
+            options.target.alias, f"the connection to {where} was broken off ({said})"
+        ) from error
+    except OSError as error:
+        raise options.unreachable(error) from error
+
+
+def _close(transports: Sequence[paramiko.Transport]) -> None:
+    for transport in reversed(transports):
+        transport.close()
+
+
+class _ParamikoLink:
+    """Implements `agent_connection.Link`."""
+
+    def __init__(self, host: str, transports: Sequence[paramiko.Transport]) -> None:
+        self._host = host
+        self._transports = transports
+
+    async def start(self, shell_command: str) -> _ParamikoPipe:
+        """Have the login shell run a command."""
+        return _ParamikoPipe(self._host, await _threaded(self._host, self._open, shell_command))
+
+    def _open(self, shell_command: str) -> paramiko.Channel:
+        channel = self._transports[-1].open_session()
+        channel.exec_command(shell_command)
+        return channel
+
+    async def close(self) -> None:
+        """End it, and the connections that it goes through."""
+        await asyncio.to_thread(_close, self._transports)
+
+
+class _ParamikoPipe:
+    """Implements `agent_session.Pipe`."""
+
+    def __init__(self, host: str, channel: paramiko.Channel) -> None:
+        self._host = host
+        self._channel = channel
+        self._said = bytearray()
+        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        self._loop = asyncio.get_running_loop()
+        for work in (self._listen, self._overhear):
+            threading.Thread(target=work, daemon=True).start()
+
+    def _listen(self) -> None:
+        data = b"-"
+        while data:
+            data = self._channel.recv(_PIECE)
+            with suppress(RuntimeError):  # the event loop has ended before the connection
+                self._loop.call_soon_threadsafe(self._pieces.put_nowait, data)
+
+    def _overhear(self) -> None:
+        while data := self._channel.recv_stderr(_PIECE):
+            self._said = (self._said + data)[-_TAIL:]
+
+    async def read(self) -> bytes:
+        """Some of its stdout; none at its end."""
+        return await self._pieces.get()
+
+    async def write(self, data: bytes) -> None:
+        """To its stdin, waiting while the other side is slow."""
+        await _threaded(self._host, self._channel.sendall, data)
+
+    def close(self) -> None:
+        """Let go of it."""
+        self._channel.close()
+
+    async def wait_closed(self) -> None:
+        """Until nothing of it is left on this side: its threads end by themselves."""
+
+    def said(self) -> str:
+        """The end of its stderr."""
+        return self._said.decode(errors="replace").strip()
+
+
+async def _threaded(host: str, work: Callable[..., _T], *args: object) -> _T:
+    import paramiko
+
+    try:
+        return await asyncio.to_thread(work, *args)
+    except (paramiko.SSHException, EOFError, OSError) as error:
+        raise LinkLost(host, f"the connection was lost ({error or 'it was closed'})") from error

@@ -1,0 +1,207 @@
+"""What a poll's answer means for one job: queue first, then accounting, then what the script has left.
+
+Absent from the queue is not failed. Slurm forgets a job some minutes after its end, the accounting may lag
+or not be there at all, and a file written on a node may show late. Only a job of which none of the three
+has said anything for a while is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from workbench.model.job import Job, JobState, JobStatus
+from workbench.model.queue import QueueEntry
+from workbench.schedulers.slurm.parse import AccountEntry, Answer, Sentinel
+from workbench.schedulers.slurm.states import ending, explained
+
+LOST_AFTER_S = 180.0
+"""Without a word of a job from anywhere."""
+_SAME_CLOCK_S = 5.0
+_OTHER_JOB_S = 600.0
+"""A job that was submitted so long before ours has its number from an earlier count."""
+
+
+class Absences:
+    """Since when a job is nowhere to be found."""
+
+    def __init__(self) -> None:
+        self._since: dict[str, float] = {}
+
+    def seconds(self, job_id: str, absent: bool, now: float) -> float:
+        """For how long by now."""
+        if not absent:
+            self._since.pop(job_id, None)
+            return 0.0
+        return now - self._since.setdefault(job_id, now)
+
+    def forget(self, job_id: str) -> None:
+        """The job starts again."""
+        self._since.pop(job_id, None)
+
+
+def clock_offset(measured: float, before: float) -> float:
+    """How far the host's clock is behind ours; steady, so that a job's times do not flicker."""
+    if abs(measured - before) <= _SAME_CLOCK_S:
+        return before
+    return measured if abs(measured) > _SAME_CLOCK_S else 0.0
+
+
+def entries_of(job: Job, answer: Answer) -> Sequence[QueueEntry]:
+    """What the queue says of a job: one entry, or one for each part of an array."""
+    if job.key is None:
+        return answer.by_name.get(f"mw:{job.id}", ())
+    named = answer.by_name.get(job.key.native_id, ())
+    # A site may put words of its own into comments: only another job's token tells against it.
+    ours = f"mw:{job.id}:"
+    return [entry for entry in named if entry.token.startswith(ours) or not entry.token.startswith("mw:")]
+
+
+def account_of(job: Job, accounts: Mapping[str, AccountEntry]) -> AccountEntry | None:
+    """What the accounting says of a job, and not of an earlier one of the same number."""
+    if job.key is None or (entry := accounts.get(job.key.native_id)) is None:
+        return None
+    if entry.token.startswith("mw:"):
+        return entry if entry.token.startswith(f"mw:{job.id}:") else None
+    if entry.submitted_at is not None and entry.submitted_at < job.key.submitted_at - _OTHER_JOB_S:
+        return None
+    return entry
+
+
+def sentinel_of(job: Job, sentinels: Mapping[str, Sentinel]) -> Sentinel | None:
+    """What the script has left, if it was this job's."""
+    sentinel = sentinels.get(job.id)
+    if sentinel is None or job.key is None or sentinel.native_id != job.key.native_id:
+        return None
+    return sentinel
+
+
+def is_absent(job: Job, answer: Answer) -> bool:
+    """Whether an answer that is whole has nothing on a job that should be there."""
+    return (
+        job.key is not None
+        and "squeue" not in answer.failures
+        and not entries_of(job, answer)
+        and account_of(job, answer.accounts) is None
+        and sentinel_of(job, answer.sentinels) is None
+    )
+
+
+def status_of(job: Job, answer: Answer, *, absent_s: float = 0.0, offset: float = 0.0) -> JobStatus | None:
+    """Where the job is; none where that is not known and nothing speaks for its end.
+
+    Args:
+        job: The job.
+        answer: A poll's.
+        absent_s: For how long polls have had nothing on it.
+        offset: Added to the host's times to make them ours.
+    """
+    entries = entries_of(job, answer)
+    sentinel = sentinel_of(job, answer.sentinels)
+    account = account_of(job, answer.accounts)
+    if entries:
+        status = _from_queue(entries)
+        if status.state.is_over:
+            status = _completed(status, account, sentinel)
+    elif account is not None and (account.state.is_over or sentinel is None):
+        status = _from_account(account)
+        if account.state.is_over:
+            status = _completed(status, account, sentinel)
+    elif sentinel is not None:
+        status = JobStatus(
+            state=sentinel.state,
+            reason=ending(sentinel.state, exit_code=sentinel.exit_code),
+            started_at=sentinel.started_at,
+            ended_at=sentinel.ended_at,
+            exit_code=sentinel.exit_code,
+            node=sentinel.node,
+        )
+    elif absent_s > LOST_AFTER_S:
+        reason = (
+            "Slurm has forgotten it and it left nothing behind: killed, or its node went down; start it again"
+        )
+        status = JobStatus(JobState.LOST, reason=reason, started_at=job.status.started_at)
+        return status
+    else:
+        return None
+    return _shifted(status, offset)
+
+
+def _from_queue(entries: Sequence[QueueEntry]) -> JobStatus:
+    """Of an array the part that is furthest from its end speaks for it."""
+    entry = min(entries, key=lambda each: _URGENCY.get(each.state, len(_URGENCY)))
+    waits = entry.state == JobState.PENDING
+    over = entry.state.is_over
+    return JobStatus(
+        state=entry.state,
+        reason=_reason(entry),
+        started_at=None if waits else entry.started_at,
+        ended_at=entry.ended_at if over else None,
+        node=entry.node,
+        expected_start_at=entry.started_at if waits else None,
+    )
+
+
+def _reason(entry: QueueEntry) -> str:
+    if entry.state.is_over:
+        return ending(entry.state, entry.said_state)
+    if entry.state == JobState.UNKNOWN:
+        return f"Slurm says {entry.said_state}"
+    return explained(entry.reason) if entry.state in (JobState.PENDING, JobState.SUSPENDED) else ""
+
+
+_URGENCY = {
+    JobState.RUNNING: 0,
+    JobState.COMPLETING: 1,
+    JobState.SUSPENDED: 2,
+    JobState.UNKNOWN: 3,
+    JobState.PENDING: 4,
+    JobState.FAILED: 5,
+    JobState.NODE_FAIL: 6,
+    JobState.OUT_OF_MEMORY: 7,
+    JobState.TIMEOUT: 8,
+    JobState.PREEMPTED: 9,
+    JobState.CANCELLED: 10,
+}
+
+
+def _from_account(account: AccountEntry) -> JobStatus:
+    reason = ending(account.state, account.said_state)
+    if account.state == JobState.UNKNOWN:
+        reason = f"Slurm says {account.said_state}"
+    return JobStatus(
+        state=account.state,
+        reason=reason,
+        started_at=account.started_at,
+        ended_at=account.ended_at if account.state.is_over else None,
+        exit_code=account.exit_code,
+        node=account.node,
+    )
+
+
+def _completed(status: JobStatus, account: AccountEntry | None, sentinel: Sentinel | None) -> JobStatus:
+    """With exit code and reason from whoever knows them."""
+    code = status.exit_code
+    if sentinel is not None and sentinel.state != JobState.COMPLETED:
+        code = sentinel.exit_code
+    elif code is None and account is not None:
+        code = account.exit_code
+    if code is None and status.state == JobState.COMPLETED:
+        code = 0
+    said = account.said_state if account is not None else ""
+    return replace(status, exit_code=code, reason=ending(status.state, said, code))
+
+
+def _shifted(status: JobStatus, offset: float) -> JobStatus:
+    if not offset:
+        return status
+
+    def ours(at: float | None) -> float | None:
+        return None if at is None else at + offset
+
+    return replace(
+        status,
+        started_at=ours(status.started_at),
+        ended_at=ours(status.ended_at),
+        expected_start_at=ours(status.expected_start_at),
+    )

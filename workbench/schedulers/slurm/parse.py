@@ -1,0 +1,266 @@
+"""The answers of Slurm's commands, as values. Pure: whatever the bytes, nothing here raises.
+
+Names, comments and folders are whatever somebody has typed. So every answer is asked for with `Marks`,
+separators that nobody can have foreseen, and is cut at those alone.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from functools import cached_property, lru_cache
+
+from workbench.model.job import JobState
+from workbench.model.queue import QueueEntry
+from workbench.schedulers.slurm.states import job_state
+
+QUEUE_FIELDS = ("%F", "%K", "%T", "%r", "%V", "%S", "%e", "%N", "%P", "%q", "%a", "%Z", "%k", "%j")
+"""For `squeue -o`: in the order of `QueueEntry`, names last."""
+ACCOUNT_FIELDS = (
+    "JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "Comment", "JobName"
+)  # fmt: skip
+"""For `sacct --format`."""
+_NOTHING = frozenset({"", "N/A", "None", "NONE", "(null)", "Unknown", "UNLIMITED", "None assigned"})
+_FIRST_TIME = 1.0
+_LAST_TIME = 4102444800.0
+
+
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """Separators of one answer."""
+
+    record: str
+    field: str
+
+    @classmethod
+    def new(cls) -> Marks:
+        """Such as are in no text yet, and mean nothing to a shell or in a regular expression."""
+        nonce = secrets.token_hex(6)
+        return cls(record=f"~r{nonce}~", field=f"~f{nonce}~")
+
+
+@dataclass(frozen=True, slots=True)
+class AccountEntry:
+    """What the accounting says of one job."""
+
+    native_id: str
+    state: JobState
+    said_state: str
+    exit_code: int | None
+    submitted_at: float | None
+    started_at: float | None
+    ended_at: float | None
+    node: str
+    token: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sentinel:
+    """What the batch script left in the run's folder when it ended."""
+
+    native_id: str
+    state: JobState
+    exit_code: int
+    started_at: float | None
+    ended_at: float | None
+    node: str
+    attempt: int
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One poll."""
+
+    queue: Sequence[QueueEntry] = ()
+    accounts: Mapping[str, AccountEntry] = field(default_factory=dict)
+    """By job id."""
+    sentinels: Mapping[str, Sentinel] = field(default_factory=dict)
+    """By our own id of the job."""
+    failures: Mapping[str, str] = field(default_factory=dict)
+    """Of `squeue` and `sacct`: what they said where they failed."""
+    now: float | None = None
+    """By the host's clock; none where the answer is cut short."""
+
+    @cached_property
+    def by_name(self) -> Mapping[str, Sequence[QueueEntry]]:
+        """The queue by number, and by `mw:ID` where a token says whose it is."""
+        named = defaultdict(list)
+        for entry in self.queue:
+            named[entry.native_id].append(entry)
+            if entry.token.startswith("mw:"):
+                named[entry.token.rpartition(":")[0]].append(entry)
+        return named
+
+
+@dataclass(frozen=True, slots=True)
+class Submitted:
+    """What became of a submission: `job`, `refused`, `unclear`."""
+
+    outcome: str
+    native_id: str = ""
+    cluster: str = ""
+    said: str = ""
+    at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What `sbatch --test-only` says."""
+
+    starts_at: float | None
+    node: str
+    said: str
+
+
+def parse_answer(data: bytes, marks: Marks) -> Answer:
+    """The answer of `poll.sh`."""
+    queue: list[QueueEntry] = []
+    accounts: dict[str, AccountEntry] = {}
+    sentinels: dict[str, Sentinel] = {}
+    failures: dict[str, str] = {}
+    now = None
+    for kind, rest in parse_records(data, marks):
+        if kind == "queue" and len(rest) == len(QUEUE_FIELDS):
+            queue.append(_queue_entry(rest))
+        elif kind == "accounts":
+            accounts.update(_accounts(marks.field.join(rest), marks))
+        elif kind == "sentinel" and len(rest) == 2:
+            sentinel = parse_sentinel(rest[1])
+            if sentinel is not None:
+                sentinels[rest[0]] = sentinel
+        elif kind == "failed" and len(rest) == 2:
+            failures[rest[0]] = rest[1].strip()
+        elif kind == "now" and rest:
+            now = parse_time(rest[0])
+    return Answer(queue, accounts, sentinels, failures, now)
+
+
+def parse_submitted(data: bytes, marks: Marks) -> Submitted | None:
+    """The answer of `submit.sh`; none where it is cut short."""
+    for kind, rest in parse_records(data, marks):
+        if kind == "job" and len(rest) == 2:
+            native_id, _, cluster = rest[0].strip().partition(";")
+            if re.fullmatch(r"\d+", native_id, re.ASCII):
+                return Submitted("job", native_id, cluster, at=parse_time(rest[1]))
+            return Submitted("unclear", said=f"sbatch answered {rest[0].strip()!r}")
+        if kind in ("refused", "unclear") and len(rest) == 1:
+            return Submitted(kind, said=rest[0].strip())
+    return None
+
+
+def parse_estimate(said: str) -> Estimate:
+    """What `sbatch --test-only` says on its stderr."""
+    found = re.search(r"to start at (\S+) using .*? (?:on nodes|on) (\S+)", said)
+    if not found:
+        return Estimate(None, "", said.strip())
+    return Estimate(parse_time(found[1]), found[2], said.strip())
+
+
+def parse_sentinel(text: str) -> Sentinel | None:
+    """The content of `exit.json`; none where it is no such thing."""
+    try:
+        record = json.loads(text)
+        state, code, attempt = JobState(record["state"]), record["exit_code"], record["attempt"]
+        if not state.is_over or type(code) is not int or type(attempt) is not int:
+            return None
+        return Sentinel(
+            native_id=str(record["job"]),
+            state=state,
+            exit_code=code,
+            started_at=parse_time(str(record["started_at"])),
+            ended_at=parse_time(str(record["ended_at"])),
+            node=str(record["node"]),
+            attempt=attempt,
+        )
+    except (ValueError, TypeError, KeyError, RecursionError):
+        return None
+
+
+@lru_cache(maxsize=4096)
+def parse_time(text: str) -> float | None:
+    """Seconds since 1970, from the same in digits or from ISO 8601 in UTC; none for no time."""
+    text = text.strip()
+    if text in _NOTHING:
+        return None
+    try:
+        if re.fullmatch(r"\d{1,12}(\.\d+)?", text, re.ASCII):
+            seconds = float(text)
+        else:
+            seconds = datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        return None
+    return seconds if _FIRST_TIME <= seconds <= _LAST_TIME else None
+
+
+def parse_exit(text: str) -> int | None:
+    """A `code:signal` of sacct as a shell's exit status."""
+    found = re.fullmatch(r"(\d{1,5}):(\d{1,3})", text.strip(), re.ASCII)
+    if not found:
+        return None
+    code, signal = int(found[1]), int(found[2])
+    return 128 + signal if signal else code
+
+
+def parse_records(data: bytes, marks: Marks) -> Iterator[tuple[str, list[str]]]:
+    """Kind and fields of each record; the newline that ends one is not part of it."""
+    for record in data.decode(errors="replace").split(marks.record)[1:]:
+        kind, *rest = record.removesuffix("\n").split(marks.field)
+        yield kind, rest
+
+
+def _queue_entry(fields: Sequence[str]) -> QueueEntry:
+    native_id, tasks, said, reason, submitted, started, ended, node, *more, name = fields
+    partition, qos, account, folder, token = more
+    state = job_state(said)
+    if said == "CONFIGURING":
+        reason = said
+    return QueueEntry(
+        native_id=native_id,
+        tasks=_text(tasks),
+        state=state,
+        said_state=said,
+        reason="" if reason in _NOTHING else reason,
+        submitted_at=parse_time(submitted),
+        started_at=parse_time(started),
+        ended_at=parse_time(ended),
+        node=_text(node),
+        partition=_text(partition),
+        qos=_text(qos),
+        account=_text(account),
+        folder=folder,
+        token=_text(token),
+        name=name,
+    )
+
+
+def _accounts(text: str, marks: Marks) -> Iterator[tuple[str, AccountEntry]]:
+    # A name with a newline makes lines that have not as many fields, and are passed over.
+    for line in text.split("\n"):
+        fields = line.split(marks.field)
+        if len(fields) != len(ACCOUNT_FIELDS):
+            continue
+        native_id, said, exit_code, submitted, started, ended, node, token, _ = fields
+        state = job_state(said)
+        yield (
+            native_id,
+            AccountEntry(
+                native_id=native_id,
+                state=state,
+                said_state=said,
+                exit_code=parse_exit(exit_code) if state.is_over else None,
+                submitted_at=parse_time(submitted),
+                started_at=parse_time(started),
+                ended_at=parse_time(ended),
+                node=_text(node),
+                token=_text(token),
+            ),
+        )
+
+
+def _text(value: str) -> str:
+    return "" if value in _NOTHING else value

@@ -1,0 +1,111 @@
+"""The batch script of a run, from `jobs/templates/run.sbatch`. Pure: values in, text out."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from importlib import resources as package_files
+
+from workbench.errors import SchedulerError
+from workbench.model.job import Job
+
+_PLAIN = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.,:@%+=/&|-]*", re.ASCII)
+"""What is put into `#SBATCH` lines, which sbatch reads by rules of its own."""
+_VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
+_WARN_S = 120
+
+
+@dataclass(frozen=True, slots=True)
+class SlurmSettings:
+    """What a profile says of a cluster, for jobs that do not say it themselves."""
+
+    account: str = ""
+    partition: str = ""
+    qos: str = ""
+    gpus: int = 0
+    time_limit_minutes: int = 0
+    """The most that a job may ask for; 0 where the site is to judge that."""
+    setup: Sequence[str] = ()
+    """Shell commands, each complete, that make the environment of a run."""
+    warn_s: int = _WARN_S
+    """How long before its time is up a run is told so."""
+
+
+def render(job: Job, argv: Sequence[str], env: Mapping[str, str], settings: SlurmSettings) -> str:
+    """The script that runs `argv` in the job's folder.
+
+    Raises:
+        SchedulerError: Something cannot be asked of Slurm.
+    """
+    parts = {
+        "DIRECTIVES": "\n".join(f"#SBATCH {line}" for line in _directives(job, settings)),
+        "WARN_S": str(min(settings.warn_s, int(job.spec.resources.time_limit_s) // 2)),
+        "FOLDER": _quoted(job.folder, "The run's folder"),
+        "SETUP": "\n".join(_setup(settings.setup)),
+        "ENVIRONMENT": "\n".join(_environment(env)),
+        "COMMAND": " ".join(_quoted(word, "The command") for word in argv),
+    }
+    return re.sub(r"@([A-Z_]+)@", lambda found: parts[found[1]], _template())
+
+
+@cache
+def _template() -> str:
+    return package_files.files("jobs").joinpath("templates/run.sbatch").read_text(encoding="utf-8")
+
+
+def _directives(job: Job, settings: SlurmSettings) -> Iterator[str]:
+    asked = job.spec.resources
+    chosen = {
+        "account": asked.account or settings.account,
+        "partition": asked.partition or settings.partition,
+        "qos": asked.qos or settings.qos,
+        "dependency": asked.dependency or "",
+    }
+    for option, value in chosen.items():
+        if value:
+            if not _PLAIN.fullmatch(value):
+                raise SchedulerError(f"Slurm cannot be asked for the {option} {value!r}: choose another one.")
+            yield f"--{option}={value}"
+    yield "--nodes=1"
+    yield "--ntasks=1"
+    yield f"--cpus-per-task={max(asked.cpus, job.spec.run.threads, 1)}"
+    gpus = settings.gpus if asked.gpus is None else asked.gpus
+    if gpus:
+        yield f"--gres=gpu:{gpus}"
+    if asked.memory_mb:
+        yield f"--mem={asked.memory_mb}M"
+    yield f"--time={_minutes(asked.time_limit_s, settings.time_limit_minutes)}"
+
+
+def _minutes(seconds: float, most: int) -> int:
+    # Slurm takes 0 for no limit at all.
+    minutes = max(1, -(-int(seconds) // 60))
+    if most and minutes > most:
+        raise SchedulerError(
+            f"The time limit of {minutes} min is more than the {most} min that the profile allows: ask for "
+            "less, or raise `time_limit_minutes`."
+        )
+    return minutes
+
+
+def _setup(lines: Sequence[str]) -> Iterator[str]:
+    for line in lines:
+        said = shlex.quote(f"The profile's setup failed at: {line}")
+        yield line
+        yield f"code=$?; [ $code -eq 0 ] || {{ echo {said} >&2; exit $code; }}"
+
+
+def _environment(env: Mapping[str, str]) -> Iterator[str]:
+    for name, value in env.items():
+        if not _VARIABLE.fullmatch(name):
+            raise SchedulerError(f"{name!r} in the profile's `env` cannot be the name of a variable.")
+        yield f"export {name}={_quoted(value, f'The variable {name}')}"
+
+
+def _quoted(text: str, what: str) -> str:
+    if "\0" in text:
+        raise SchedulerError(f"{what} holds a NUL character, which no command can be given.")
+    return shlex.quote(text)

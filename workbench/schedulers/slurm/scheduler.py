@@ -1,0 +1,232 @@
+"""SlurmScheduler: submits, watches and ends jobs through Slurm's own commands on a login node.
+
+Every operation is one command on the host, a script of `host/`, so that it costs one round trip and
+happens there as a whole even where the link is cut in the middle of it. What the answers mean is decided
+here and in the pure modules beside.
+
+A job is found again by the token in its comment, `mw:ID:NUMBER`: our id and the number of the submission,
+which is above 1 where a job was put into the queue again after Slurm had forgotten it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache
+from importlib import resources as package_files
+
+from workbench.errors import SchedulerError, SubmissionUnclear
+from workbench.model.job import Job, JobKey, JobStatus
+from workbench.model.queue import QueueEntry
+from workbench.ports import Connection
+from workbench.schedulers.slurm.judge import Absences, clock_offset, is_absent, status_of
+from workbench.schedulers.slurm.pace import Pace
+from workbench.schedulers.slurm.parse import (
+    ACCOUNT_FIELDS,
+    QUEUE_FIELDS,
+    Answer,
+    Estimate,
+    Marks,
+    Submitted,
+    parse_answer,
+    parse_estimate,
+    parse_records,
+    parse_submitted,
+)
+from workbench.schedulers.slurm.render import SlurmSettings, render
+from workbench.schedulers.slurm.states import refusal
+
+
+class SlurmScheduler:
+    """Implements `ports.Scheduler` over any connection to a host where Slurm's commands are."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        settings: SlurmSettings | None = None,
+        *,
+        pace: Pace | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._connection = connection
+        self._settings = settings or SlurmSettings()
+        self._clock = clock
+        self.pace = pace or Pace()
+        """How often the queue is asked for."""
+        self._offset = 0.0
+        self._absences = Absences()
+        self.queue: Sequence[QueueEntry] = ()
+        """All jobs of the user's at the last poll, also those that this program did not start."""
+
+    async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
+        """Put the job into the queue; once, however often it is asked for.
+
+        Raises:
+            SchedulerError: Slurm, or the host's file system, has refused it.
+            SubmissionUnclear: It may be in the queue or not; asking again finds that out.
+        """
+        script = render(job, argv, env, self._settings).encode()
+        return await self._submit(job, 1, script)
+
+    async def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
+        """What is new of these jobs: one command, however many they are, or none while it is too early."""
+        if not self.pace.is_due(job.id for job in jobs):
+            return {}
+        answer = await self._asked(jobs)
+        now = self._clock()
+        if answer.now is not None:
+            self._offset = clock_offset(now - answer.now, self._offset)
+        self.queue = answer.queue
+        statuses = {}
+        for job in jobs:
+            absent_s = self._absences.seconds(job.id, is_absent(job, answer), now)
+            status = status_of(job, answer, absent_s=absent_s, offset=self._offset)
+            if status is not None:
+                statuses[job.id] = status
+        changed = any(statuses.get(job.id, job.status) != job.status for job in jobs)
+        self.pace.asked((job.id for job in jobs), changed=changed)
+        return statuses
+
+    async def _asked(self, jobs: Sequence[Job]) -> Answer:
+        """What queue, accounting and folders say.
+
+        Raises:
+            SchedulerError: None of them can be asked.
+        """
+        marks = Marks.new()
+        asked = "".join(_line(job) for job in jobs)
+        queue_format = f"{marks.record}queue{marks.field}{marks.field.join(QUEUE_FIELDS)}"
+        account_format = ",".join(ACCOUNT_FIELDS)
+        data = await self._ask("poll", marks, queue_format, account_format, stdin=asked.encode())
+        # A long queue takes its time, in which the screens go on.
+        answer = await asyncio.to_thread(parse_answer, data, marks)
+        if answer.now is None:
+            raise SchedulerError(self._garbled("the poll", data))
+        failed = answer.failures.get("squeue")
+        if failed is not None and not answer.accounts and not answer.sentinels:
+            raise SchedulerError(
+                f"{self._connection.host} could not say what is in the queue (`squeue`): {refusal(failed)}."
+            )
+        return answer
+
+    def stir(self) -> None:
+        """Let the next poll ask, and those after it more often for a while."""
+        self.pace.stir()
+
+    async def cancel(self, job: Job) -> None:
+        """Ask a job to end; one that has ended already is left as it is."""
+        if job.key is None:
+            raise SchedulerError(
+                f"It is not known yet whether job {job.id} is in the queue: try again in a moment."
+            )
+        self.pace.stir()
+        marks = Marks.new()
+        data = await self._ask("cancel", marks, job.key.native_id, _prefix(job))
+        for kind, rest in parse_records(data, marks):
+            if kind in ("cancelled", "gone"):
+                return
+            if kind == "failed":
+                raise SchedulerError(f"Job {job.id} could not be cancelled: {refusal(' '.join(rest))}.")
+        raise SchedulerError(self._garbled("the cancellation", data))
+
+    async def requeue(self, job: Job) -> JobKey:
+        """Start a job that is over once more; under its number as long as Slurm remembers it."""
+        if job.key is None:
+            raise SchedulerError(f"Job {job.id} was never in the queue: resubmit it.")
+        self._absences.forget(job.id)
+        self.pace.stir()
+        marks = Marks.new()
+        data = await self._ask("requeue", marks, job.key.native_id, _prefix(job), job.folder)
+        submitted = parse_submitted(data, marks)
+        if submitted is not None and submitted.outcome == "job":
+            return self._key(submitted)
+        for kind, rest in parse_records(data, marks):
+            if kind == "forgotten" and rest and rest[0].isdigit():
+                return await self._submit(job, int(rest[0]), b"")
+        raise SchedulerError(self._garbled("the requeue", data))
+
+    async def estimate(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> Estimate:
+        """When and where the job would start if it were submitted now; nothing is submitted.
+
+        Raises:
+            SchedulerError: Slurm would refuse it.
+        """
+        script = render(job, argv, env, self._settings).encode()
+        marks = Marks.new()
+        data = await self._ask("estimate", marks, stdin=script)
+        for kind, rest in parse_records(data, marks):
+            if kind == "estimate" and len(rest) == 1:
+                return parse_estimate(rest[0])
+            if kind == "refused" and len(rest) == 1:
+                raise SchedulerError(f"Slurm would refuse this job: {refusal(rest[0])}.")
+        raise SchedulerError(self._garbled("the estimate", data))
+
+    # -- inside ----------------------------------------------------------------------------------
+
+    async def _submit(self, job: Job, number: int, script: bytes) -> JobKey:
+        self.pace.stir()
+        marks = Marks.new()
+        asked = (job.folder, str(number), f"{_prefix(job)}{number}", _name(job), str(len(script)))
+        data = await self._ask("submit", marks, *asked, stdin=script)
+        submitted = parse_submitted(data, marks)
+        if submitted is None:
+            raise SubmissionUnclear(self._garbled("the submission", data))
+        if submitted.outcome == "refused":
+            raise SchedulerError(
+                f"Slurm on {self._connection.host} refused the job (`sbatch run.sh` in {job.folder}): "
+                f"{refusal(submitted.said)}."
+            )
+        if submitted.outcome == "unclear":
+            raise SubmissionUnclear(
+                f"It is not known whether {self._connection.host} has taken job {job.id} "
+                f"({refusal(submitted.said)}): it is asked again, and never submitted twice."
+            )
+        return self._key(submitted)
+
+    def _key(self, submitted: Submitted) -> JobKey:
+        at = submitted.at if submitted.at is not None else self._clock()
+        return JobKey(submitted.cluster or self._connection.host, submitted.native_id, at)
+
+    async def _ask(self, script: str, marks: Marks, *arguments: str, stdin: bytes = b"") -> bytes:
+        """Run a script of `host/`; its stdout."""
+        argv = [
+            "sh",
+            "-c",
+            _script(script),
+            f"mace-workbench-{script}",
+            marks.record,
+            marks.field,
+            *arguments,
+        ]
+        done = await self._connection.run(argv, stdin=stdin, check=False)
+        if done.exit_status != 0:
+            said = done.stderr.decode(errors="replace")
+            raise SchedulerError(f"{self._connection.host} could not do `{script}`: {refusal(said)}.")
+        return done.stdout
+
+    def _garbled(self, what: str, data: bytes) -> str:
+        shown = data[:200].decode(errors="replace")
+        return f"The answer of {self._connection.host} to {what} cannot be understood: {shown!r}."
+
+
+@cache
+def _script(name: str) -> str:
+    folder = package_files.files(__package__).joinpath("host")
+    return "".join(folder.joinpath(f"{part}.sh").read_text(encoding="utf-8") for part in ("common", name))
+
+
+def _line(job: Job) -> str:
+    # A folder that would break the line is not looked into.
+    folder = "" if re.search(r"[\t\n]", job.folder) else job.folder
+    return f"{job.id}\t{job.key.native_id if job.key else '-'}\t{folder}\n"
+
+
+def _prefix(job: Job) -> str:
+    return f"mw:{job.id}:"
+
+
+def _name(job: Job) -> str:
+    """On one line, as far as Slurm takes it."""
+    return " ".join(job.spec.name.replace("\0", " ").split())[:200] or job.id

@@ -1,0 +1,160 @@
+"""What Slurm says of a job, in this program's words: states, reasons, refusals, and the way out of each.
+
+Slurm's own words are from squeue(1), sacct(1) and the messages of sbatch. What is not known here is kept
+as Slurm says it, and a state that is not known is never taken for an end.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from functools import lru_cache
+
+from workbench.model.job import JobState
+
+_STATES = {
+    "BOOT_FAIL": JobState.NODE_FAIL,
+    "CANCELLED": JobState.CANCELLED,
+    "COMPLETED": JobState.COMPLETED,
+    "DEADLINE": JobState.TIMEOUT,
+    "FAILED": JobState.FAILED,
+    "NODE_FAIL": JobState.NODE_FAIL,
+    "OUT_OF_MEMORY": JobState.OUT_OF_MEMORY,
+    "PENDING": JobState.PENDING,
+    "PREEMPTED": JobState.PREEMPTED,
+    "RUNNING": JobState.RUNNING,
+    "SUSPENDED": JobState.SUSPENDED,
+    "TIMEOUT": JobState.TIMEOUT,
+    # Flags, which stand in place of the state while they hold.
+    "COMPLETING": JobState.COMPLETING,
+    "CONFIGURING": JobState.PENDING,
+    "LAUNCH_FAILED": JobState.PENDING,
+    "POWER_UP_NODE": JobState.PENDING,
+    "RECONFIG_FAIL": JobState.UNKNOWN,
+    "REQUEUED": JobState.PENDING,
+    "REQUEUE_FED": JobState.PENDING,
+    "REQUEUE_HOLD": JobState.PENDING,
+    "RESIZING": JobState.RUNNING,
+    "RESV_DEL_HOLD": JobState.PENDING,
+    "REVOKED": JobState.UNKNOWN,
+    "SIGNALING": JobState.RUNNING,
+    "SPECIAL_EXIT": JobState.PENDING,
+    "STAGE_OUT": JobState.COMPLETING,
+    "STOPPED": JobState.SUSPENDED,
+    "UPDATE_DB": JobState.UNKNOWN,
+}
+
+_WAITING = {
+    "AssocGrpCPUMinutesLimit": "the account has no hours left: use another account, or ask for more hours",
+    "AssocGrpGRES": "the account uses as many GPUs as it may: wait, or ask for fewer",
+    "AssocGrpGRESMinutes": "the account has no GPU hours left: use another account, or ask for more hours",
+    "AssocGrpBillingMinutes": "the account has no hours left: use another account, or ask for more hours",
+    "AssocMaxJobsLimit": "the account runs as many jobs as it may: it starts when one of them ends",
+    "AssociationJobLimit": "the account runs as many jobs as it may: it starts when one of them ends",
+    "BadConstraints": "no node has what it asks for: cancel it, and ask for less",
+    "BeginTime": "its time to begin has not come; after a requeue that takes a minute or two",
+    "CONFIGURING": "its nodes are being made ready",
+    "Dependency": "it waits for another job to end",
+    "DependencyNeverSatisfied": "the job that it waits for did not end as it should: cancel it",
+    "JobArrayTaskLimit": "the array runs as many tasks at once as it may",
+    "JobHeldAdmin": "an administrator holds it: ask them",
+    "JobHeldUser": "you hold it: `scontrol release` lets it go",
+    "JobHoldMaxRequeue": "it was put back too often and is held: look at its log, then `scontrol release`",
+    "launch_failed_requeued_held": "it could not be started and is held: look at its log, then release it",
+    "Licenses": "it waits for a licence",
+    "MaxGRESPerAccount": "the account uses as many GPUs as it may: wait, or ask for fewer",
+    "MaxMemPerLimit": "it asks for more memory a core than is allowed: cancel it, and ask for less",
+    "NodeDown": "a node that it needs is down: wait, or ask for another one",
+    "PartitionDown": "its partition is closed, for maintenance as a rule: wait, or take another one",
+    "PartitionInactive": "its partition is closed: wait, or take another one",
+    "PartitionNodeLimit": "it asks for more nodes than its partition gives: cancel it, and ask for fewer",
+    "PartitionTimeLimit": "it asks for more time than its partition gives: cancel it, and ask for less",
+    "Priority": "others are before it in the queue: a shorter time limit may let it slip in earlier",
+    "QOSGrpGRES": "everybody in its QOS uses as many GPUs as they may: wait, or take another QOS",
+    "QOSMaxCpuPerUserLimit": "you use as many cores as its QOS gives: it starts when a job of yours ends",
+    "QOSMaxGRESPerUser": "you use as many GPUs as its QOS gives: it starts when a job of yours ends",
+    "QOSMaxJobsPerUserLimit": "you run as many jobs as its QOS gives: it starts when one of them ends",
+    "QOSMaxWallDurationPerJobLimit": "it asks for more time than its QOS gives: cancel it, ask for less",
+    "QOSUsageThreshold": "its QOS has no hours left: take another one",
+    "ReqNodeNotAvail": "a node is down or kept for maintenance: a shorter time limit may fit in before it",
+    "Reservation": "it waits for its reservation to begin",
+    "Resources": "nothing is free for it yet: fewer GPUs, cores or less time would start it earlier",
+    "ReservationDeleted": "its reservation is gone: cancel it",
+}
+"""By Slurm's reason: what it means, and what to do about it."""
+
+_ENDED = {
+    JobState.TIMEOUT: "its time was up: ask for more time",
+    JobState.OUT_OF_MEMORY: "it needed more memory than it asked for: ask for more, or take a smaller system",
+    JobState.NODE_FAIL: "its node failed: start it again",
+    JobState.PREEMPTED: "it had to make way for another job: start it again, or take another QOS",
+}
+
+_KILLED = 128 + 9
+
+_REFUSALS = (
+    (
+        "invalid account",
+        "set `account` (and `partition`) of the profile to one that `sacctmgr show assoc` lists",
+    ),
+    ("invalid partition", "set `partition` of the profile to one that `sinfo` lists"),
+    ("invalid qos", "set `qos` of the profile to one that your account may use"),
+    (
+        "qosmaxsubmitjob",
+        "this QOS takes one job at a time, waiting ones included: cancel the other one first",
+    ),
+    ("maxsubmitjob", "you have as many jobs in the queue as you may: wait for one to end"),
+    ("qosmaxwall", "ask for less time: this QOS does not give so much"),
+    ("time limit", "ask for less time: the partition does not give so much"),
+    ("violates accounting", "ask for less time or fewer jobs: a limit of the account or the QOS is reached"),
+    ("requested node configuration is not available", "ask for less: no node of the partition has so much"),
+    ("memory specification", "ask for less memory: no node of the partition has so much"),
+    ("generic resource", "ask for GPUs only in a partition that has them"),
+    ("permission denied", "the account or partition is not yours: choose another one in the profile"),
+    ("disk quota", "make room in your home and work folder"),
+    ("no space left", "make room in your home and work folder"),
+)
+"""Part of what sbatch says, in lower case, and what to do about it."""
+
+
+@lru_cache(maxsize=256)
+def job_state(text: str) -> JobState:
+    """The state in Slurm's words: `RUNNING`, `CANCELLED by 1000`, `RUNNING,COMPLETING`."""
+    words = [word.rstrip("+") for word in re.split(r"[\s,]+", text.strip())]
+    states = [_STATES[word] for word in words if word in _STATES]
+    # Of several the last is the flag that holds at the moment; "by" and a number are no states.
+    return states[-1] if states else JobState.UNKNOWN
+
+
+def explained(reason: str) -> str:
+    """Why a job waits, in plain words, with Slurm's own in brackets."""
+    if reason in ("", "None", "(null)"):
+        return ""
+    key = re.split(r"[\s,(:]", reason.strip("()"), maxsplit=1)[0]
+    return f"{_WAITING[key]} ({reason})" if key in _WAITING else reason
+
+
+def ending(state: JobState, said: str = "", exit_code: int | None = None) -> str:
+    """Why a job ended, as far as its state and its exit code say that."""
+    by = re.search(r"CANCELLED by (\d+)", said)
+    if by:
+        return f"cancelled by user {by[1]}"
+    if state == JobState.FAILED and exit_code == _KILLED:
+        return "it was killed (signal 9), as it happens where memory runs out: ask for more memory"
+    return _ENDED.get(state, "")
+
+
+def refusal(said: str) -> str:
+    """What sbatch said, and what to do about it."""
+    text = _sentence(said)
+    for part, advice in _REFUSALS:
+        if part in text.lower():
+            return f"{text}: {advice}"
+    return text
+
+
+def _sentence(said: str) -> str:
+    lines: Sequence[str] = [
+        re.sub(r"^(s[a-z]+: )?(error: |fatal: )?", "", line.strip()) for line in said.splitlines()
+    ]
+    return "; ".join(dict.fromkeys(line for line in lines if line)) or "nothing was said"

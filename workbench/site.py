@@ -1,0 +1,99 @@
+"""Site: a place where jobs run, with the connection and the scheduler that its profile asks for.
+
+Beside `services`, the one module that names implementations of connections and schedulers.
+"""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+from workbench.model.profile import ClusterProfile
+from workbench.ports import Connection, Prompter, Scheduler
+from workbench.remote.dialled import DialledConnection
+from workbench.remote.local import LocalConnection
+from workbench.remote.ssh_config import SshTarget
+from workbench.schedulers.process import ProcessScheduler
+from workbench.schedulers.slurm import SlurmScheduler, SlurmSettings
+
+_REMOTE_FOLDER = ".local/share/mace-workbench"
+_REMOTE_PYTHON = "python3"
+
+
+@dataclass
+class Site:
+    """A place where jobs run, connected."""
+
+    profile: ClusterProfile
+    connection: Connection
+    scheduler: Scheduler
+    work_folder: str
+    """An absolute path."""
+    python: str
+    code: str | None = None
+    """The code folder that new runs use, once it is there."""
+
+
+def connection_of(profile: ClusterProfile, prompter: Prompter) -> Connection:
+    """The connection that a profile asks for; nobody is talked to yet."""
+    if profile.connection == "local":
+        return LocalConnection()
+    target = SshTarget(profile.host, Path(profile.ssh_config).expanduser() if profile.ssh_config else None)
+
+    async def dial(asking: Prompter) -> Connection:
+        # Late, because they are heavy and only one of them is needed.
+        match profile.connection:
+            case "openssh":
+                from workbench.remote import openssh_connection
+
+                return await openssh_connection.connect(target)
+            case "paramiko":
+                from workbench.remote import paramiko_connection
+
+                return await paramiko_connection.connect(target, asking)
+            case _:
+                from workbench.remote import asyncssh_connection
+
+                return await asyncssh_connection.connect(target, asking)
+
+    return DialledConnection(profile.host, dial, prompter)
+
+
+async def open_site(profile: ClusterProfile, connection: Connection, data_folder: Path) -> Site:
+    """The site of a profile.
+
+    Raises:
+        ConnectionFailed: The host cannot be talked to.
+    """
+    work_folder = await _work_folder(profile, connection, data_folder)
+    python = profile.python or (sys.executable if profile.connection == "local" else _REMOTE_PYTHON)
+    scheduler: Scheduler
+    if profile.scheduler == "slurm":
+        settings = SlurmSettings(
+            account=profile.account,
+            partition=profile.partition,
+            qos=profile.qos,
+            gpus=profile.gpus,
+            time_limit_minutes=profile.time_limit_minutes,
+            setup=profile.setup,
+        )
+        scheduler = SlurmScheduler(connection, settings)
+    else:
+        scheduler = ProcessScheduler(connection, work_folder, slots=profile.slots, python=python)
+    return Site(profile, connection, scheduler, work_folder, python)
+
+
+async def _work_folder(profile: ClusterProfile, connection: Connection, data_folder: Path) -> str:
+    """Absolute, because a run's command is started in the run's own folder."""
+    if profile.connection == "local":
+        return _absolute(profile.work_folder or data_folder)
+    folder = (profile.work_folder or _REMOTE_FOLDER).removeprefix("~/").rstrip("/")
+    if folder.startswith("/"):
+        return folder
+    home = (await connection.run(["sh", "-c", "cd && pwd -P"])).stdout.decode().strip()
+    return f"{home}/{folder}"
+
+
+def _absolute(folder: str | Path) -> str:
+    return str(Path(folder).expanduser().absolute())
