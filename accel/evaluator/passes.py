@@ -398,11 +398,31 @@ def reverse_edges(
             edge_matrix(conv, edges.harmonics, edge, signs, entries)
             if nodes.up.shape[1] == 1:
                 by_distance = reverse_scalar_message(
-                    conv, value, slope, entries, nodes.up, sender, nodes.g_mid, receiver, scratch, g_sender, g_entries
+                    conv,
+                    value,
+                    slope,
+                    entries,
+                    nodes.up,
+                    sender,
+                    nodes.g_mid,
+                    receiver,
+                    scratch,
+                    g_sender,
+                    g_entries,
                 )
             else:
                 by_distance = reverse_message(
-                    conv, value, slope, entries, nodes.up, sender, nodes.g_mid, receiver, scratch, g_sender, g_entries
+                    conv,
+                    value,
+                    slope,
+                    entries,
+                    nodes.up,
+                    sender,
+                    nodes.g_mid,
+                    receiver,
+                    scratch,
+                    g_sender,
+                    g_entries,
                 )
             for lm in range(n_y):
                 g_y[lm] = 0.0

@@ -53,9 +53,7 @@ def _distance(place: torch.Tensor, cutoff_a: float, n_intervals: int) -> torch.T
     return torch.expm1(low + place * ((high - low) / n_intervals))
 
 
-def _knot_data(
-    module: Any, layer: int, place: NDArray[np.float64], n_intervals: int
-) -> NDArray[np.float64]:
+def _knot_data(module: Any, layer: int, place: NDArray[np.float64], n_intervals: int) -> NDArray[np.float64]:
     """[n, 3, n_weights]: f, f', f'' at places counted in knots, derivatives by the place."""
     lengths = torch.from_numpy(place)[:, None]
     tangent = torch.ones_like(lengths)

@@ -1,0 +1,447 @@
+"""Molecular dynamics and minimisation through ASE, with any plan, watched while they run.
+
+A run tells the time of its steps, the temperature and the energy that should be conserved, and, where
+asked to, the error of its plan against mace-torch in fp64 along the very trajectory that it takes. It
+can be killed at any moment and goes on from its last checkpoint. Reports come at most four times a
+second, however fast the steps are: each speaks for all the steps since the one before.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from array import array
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from ase import Atoms
+
+from accel.accuracy import ErrorStats, ErrorSum
+from accel.calculator import Calculator
+from accel.drift import HOTTEST_K, DriftFit, Slope, draw_momenta, temperature
+from accel.errors import DynamicsError, StructureError
+from accel.integrators import ENSEMBLES, Conditions, make_integrator
+from accel.measurement import Advanced, Noted, Quartiles
+from accel.prediction import Prediction
+from accel.reference import ReferenceEvaluator, describe, to_graph
+from accel.trajectory import Checkpoint, Trajectory, frame_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from accel.plan import Plan
+
+REPORT_EVERY_S = 0.25
+"""Three reports come together, so this is at most twelve a second."""
+_MEV = 1e3
+_FS_PER_NS = 1e6
+_MS_PER_DAY = 86_400_000.0
+_TIMED = ("nve", "langevin", "nose-hoover", "npt")
+
+
+@dataclass(frozen=True, slots=True)
+class MdSettings:
+    """What is run."""
+
+    ensemble: str = "nve"
+    """`nve`, `langevin`, `nose-hoover`, `npt`; or a minimisation, `fire` or `lbfgs`."""
+    n_steps: int = 1000
+    time_step_fs: float = 0.5
+    temperature_k: float = 300.0
+    """Of the velocities drawn where the structure has none, and of the thermostat."""
+    pressure_bar: float = 1.0
+    damping_fs: float = 100.0
+    pressure_damping_fs: float = 1000.0
+    force_tolerance_ev_per_a: float = 0.01
+    frame_every: int = 100
+    """Steps between two frames of the trajectory; each is a checkpoint too."""
+    check_every: int = 0
+    """Steps between two comparisons with mace-torch in fp64; 0 for none."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.ensemble not in ENSEMBLES:
+            raise DynamicsError(f"There is no ensemble {self.ensemble!r}; there are: {', '.join(ENSEMBLES)}.")
+        least = {"n_steps": 1, "frame_every": 1, "check_every": 0, "seed": 0, "temperature_k": 0.0}
+        for item in fields(self):
+            value = getattr(self, item.name)
+            if item.name in least and not value >= least[item.name]:
+                raise DynamicsError(f"{item.name} should be {least[item.name]:g} or more, not {value}.")
+            if isinstance(value, float) and not math.isfinite(value):
+                raise DynamicsError(f"{item.name} should be a number, not {value}.")
+            positive = ("time_step_fs", "damping_fs", "pressure_damping_fs", "force_tolerance_ev_per_a")
+            if item.name in positive and not value > 0:
+                raise DynamicsError(f"{item.name} should be more than 0, not {value}.")
+
+    @property
+    def conditions(self) -> Conditions:
+        """What the integrator needs of this."""
+        return Conditions(**{item.name: getattr(self, item.name) for item in fields(Conditions)})
+
+
+@dataclass(frozen=True, slots=True)
+class Stepped:
+    """The time of the steps since the last report."""
+
+    plan: str
+    phase: str
+    """`first` (compilation and first evaluation) or `timed`."""
+    step: int
+    """The last of them."""
+    ms: float
+    """Their median."""
+    n_atoms: int
+    n_edges: int
+    """At the start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Observed:
+    """The state of the system after a step."""
+
+    step: int
+    n_steps: int
+    metrics: dict[str, float]
+    """By name, with the unit in the name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """The plan's error on the frames of this trajectory that have been checked so far."""
+
+    plan: str
+    step: int
+    error: ErrorStats
+    exceeded: str
+    """What is over the plan's tolerance; empty where nothing is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """From here a later attempt can go on."""
+
+    path: Path
+    step: int
+
+
+Report: TypeAlias = Callable[[Stepped | Observed | Checked | Saved | Advanced | Noted], None]
+
+
+@dataclass(frozen=True, slots=True)
+class MdResult:
+    """What a run found, over all its attempts unless said otherwise."""
+
+    plan: str
+    settings: MdSettings
+    n_atoms: int
+    n_edges: int
+    """At the start."""
+    n_steps: int
+    """Steps done."""
+    n_frames: int
+    """In the trajectory."""
+    first_ms: float | None
+    """First evaluation, compilation included, of this attempt; None where there was nothing left to do."""
+    ms: Quartiles | None
+    """A step of this attempt, integrator included and writing not; None where it made none."""
+    drift: Slope | None
+    """Of the conserved energy; None where there is none, or too few steps."""
+    temperature_k: float | None
+    """Mean over all steps, by 3N - 3 degrees of freedom; None for a minimisation."""
+    error: ErrorStats | None
+    """Against mace-torch in fp64, along this attempt's part of the trajectory; None where not checked."""
+    energy_ev: float
+    """Potential energy at the end."""
+    force_max_ev_per_a: float
+    """Largest force on an atom at the end."""
+    converged: bool
+    """Whether a minimisation has come to its end."""
+    stopped: bool
+    """Whether it was asked to end before it was done."""
+
+    @property
+    def ns_per_day(self) -> float | None:
+        """Simulated time; None for a minimisation."""
+        return _ns_per_day(self.settings, self.ms.median) if self.ms else None
+
+
+def run_md(
+    model: nn.Module,
+    plan: Plan,
+    atoms: Atoms,
+    settings: MdSettings,
+    path: Path,
+    *,
+    resume: bool = False,
+    device: str = "cpu",
+    report: Report = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.perf_counter,
+) -> MdResult:
+    """Run dynamics or a minimisation from `atoms`, which stay as they are.
+
+    Args:
+        model: A mace-torch model in fp64.
+        plan: How forces are computed.
+        atoms: Where to start; velocities are drawn where it has none.
+        settings: What to run.
+        path: The trajectory, extended XYZ; the checkpoint is put beside it.
+        resume: Go on from the checkpoint, where there is one. With a larger `n_steps` than before this
+            extends a run; whatever else differs is refused.
+        device: Where to compute.
+        report: Called as it goes.
+        stop: Asked after every step; once true, a checkpoint is written and the run ends.
+        clock: Seconds.
+
+    Raises:
+        DynamicsError: The system blew up, or the checkpoint is not of this run.
+        AccelError: The model, the plan or the atoms cannot be used.
+        OSError: The trajectory cannot be written. What is in it stays whole.
+    """
+    return _Run(model, plan, atoms, settings, path, device, report, stop, clock).run(resume)
+
+
+class _Run:
+    def __init__(
+        self,
+        model: nn.Module,
+        plan: Plan,
+        atoms: Atoms,
+        settings: MdSettings,
+        path: Path,
+        device: str,
+        report: Report,
+        stop: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
+        self._plan, self._settings = plan, settings
+        self._report, self._stop, self._clock = report, stop, clock
+        self._trajectory = Trajectory(path)
+        self._n_edges = int(to_graph(atoms, model)["edge_index"].shape[1])
+        self._identity = {
+            "model": describe(model).content_hash,
+            "plan": plan.to_json(),
+            "numbers": [int(z) for z in atoms.numbers],
+            "settings": {name: value for name, value in asdict(settings).items() if name != "n_steps"},
+        }
+        self._atoms: Atoms = atoms.copy()
+        self._atoms.calc = Calculator(model, plan, device=device, stress=settings.ensemble == "npt")
+        self._truth = ReferenceEvaluator(model, device=device) if settings.check_every else None
+        self._rng = np.random.default_rng(settings.seed)
+        self._step = self._begun_at = self._n_frames = 0
+        self._drift, self._temperatures = DriftFit(), 0.0
+        self._origin: float | None = None
+        self._errors = ErrorSum()
+        self._times = array("d")
+        self._first_ms: float | None = None
+        self._reported = 0
+        self._reported_at = -math.inf
+        self._saved: Saved | None = None
+        self._checked = False
+
+    def run(self, resume: bool) -> MdResult:
+        checkpoint = self._trajectory.resume() if resume else None
+        if checkpoint is None:
+            self._trajectory.begin()
+            if self._settings.ensemble in _TIMED and not self._atoms.get_momenta().any():
+                draw_momenta(self._atoms, self._settings.temperature_k, self._rng)
+        else:
+            self._check_identity(checkpoint)
+            checkpoint.put_into(self._atoms)
+        self._integrator = make_integrator(
+            self._settings.ensemble, self._atoms, self._settings.conditions, self._rng
+        )
+        if checkpoint is not None:
+            self._restore(checkpoint.state)
+        converged = stopped = False
+        for converged in self._steps():
+            stopped = self._stop()
+            if stopped or converged or self._step == self._settings.n_steps:
+                break
+        self._end()
+        return self._result(converged and self._integrator.minimises, stopped)
+
+    def _steps(self) -> Iterator[bool]:
+        """Move step by step, and see to everything that each asks for; whether it has converged."""
+        steps = self._integrator.run(max(0, self._settings.n_steps - self._step))
+        began = self._clock()
+        while True:
+            try:
+                converged = next(steps)
+            except StopIteration:
+                return
+            except StructureError as error:
+                if self._first_ms is None:
+                    raise
+                self._step += 1
+                raise self._blown_up(str(error)) from error
+            ms = (self._clock() - began) * _MEV
+            if self._first_ms is None:
+                self._first_ms = ms
+                self._report(
+                    Stepped(self._plan.name, "first", self._step, ms, len(self._atoms), self._n_edges)
+                )
+                if self._step == 0:
+                    self._look(sample=True)
+            else:
+                self._step += 1
+                self._times.append(ms)
+                self._look(sample=True)
+            yield converged
+            began = self._clock()
+
+    def _look(self, *, sample: bool) -> None:
+        """What follows a step."""
+        step, settings = self._step, self._settings
+        heat = temperature(self._atoms)
+        energy = float(self._atoms.get_potential_energy())
+        if not math.isfinite(energy):
+            raise self._blown_up(f"The energy is {energy}.")
+        if not heat < HOTTEST_K:
+            raise self._blown_up(f"The temperature is {heat:.3g} K.")
+        self._temperatures += heat
+        if self._integrator.conserved_ev is not None:
+            conserved = self._integrator.conserved_ev() / len(self._atoms) * _MEV
+            if self._origin is None:
+                self._origin = conserved
+            self._drift.add(conserved - self._origin)
+        if settings.check_every and step % settings.check_every == 0:
+            self._check()
+        if step % settings.frame_every == 0:
+            self._trajectory.append(frame_of(self._atoms, step, self._time_fs))
+            self._n_frames += 1
+            self._save()
+        if self._clock() - self._reported_at >= REPORT_EVERY_S:
+            self._tell()
+
+    def _check(self) -> None:
+        assert self._truth is not None
+        answer = Prediction(float(self._atoms.get_potential_energy()), self._atoms.get_forces())
+        self._errors.add(answer, self._truth.evaluate(self._atoms))
+        self._checked = True
+
+    def _tell(self) -> None:
+        """Report everything since the last time."""
+        self._reported_at = self._clock()
+        latest = self._times[self._reported :]
+        self._reported = len(self._times)
+        if latest:
+            ms = float(np.median(latest))
+            self._report(Stepped(self._plan.name, "timed", self._step, ms, len(self._atoms), self._n_edges))
+        self._report(Observed(self._step, self._settings.n_steps, self._metrics()))
+        self._report(Advanced(self._step, self._settings.n_steps, self._settings.ensemble))
+        if self._checked:
+            stats = self._errors.stats
+            exceeded = self._plan.tolerance.exceeded_by(stats)
+            self._report(Checked(self._plan.name, self._step, stats, exceeded))
+            self._checked = False
+        if self._saved is not None:
+            self._report(self._saved)
+            self._saved = None
+
+    def _metrics(self) -> dict[str, float]:
+        per_atom = self._atoms.get_potential_energy() / len(self._atoms) * _MEV
+        found = {"potential_energy_mev_per_atom": float(per_atom)}
+        if self._integrator.minimises:
+            found["force_max_ev_per_a"] = self._largest_force()
+            return found
+        found["temperature_k"] = temperature(self._atoms)
+        if self._integrator.conserved_ev is not None and self._origin is not None:
+            conserved = self._integrator.conserved_ev() / len(self._atoms) * _MEV
+            found["energy_drift_mev_per_atom"] = conserved - self._origin
+        if self._times:
+            rate = _ns_per_day(self._settings, float(np.median(self._times[-1000:])))
+            assert rate is not None
+            found["ns_per_day"] = rate
+        if self._settings.ensemble == "npt":
+            found["volume_a3"] = float(self._atoms.get_volume())
+        return found
+
+    def _end(self) -> None:
+        """A run leaves its last moment, whether it is a frame or not."""
+        self._save()
+        self._tell()
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {
+            "identity": self._identity,
+            "step": self._step,
+            "n_frames": self._n_frames,
+            "integrator": self._integrator.state(),
+            "drift": {"sums": self._drift.sums, "length": self._drift.length, "count": self._drift.count},
+            "origin": self._origin,
+            "temperatures": self._temperatures,
+        }
+        self._trajectory.save(Checkpoint.of(self._atoms, state))
+        self._saved = Saved(self._trajectory.checkpoint_path, self._step)
+
+    def _restore(self, state: dict[str, Any]) -> None:
+        self._step = self._begun_at = state["step"]
+        self._n_frames = state["n_frames"]
+        self._drift = DriftFit(**state["drift"])
+        self._origin, self._temperatures = state["origin"], state["temperatures"]
+        self._integrator.restore(state["integrator"])
+        self._report(Noted(f"Going on after step {self._step}."))
+
+    def _check_identity(self, checkpoint: Checkpoint) -> None:
+        before = checkpoint.state["identity"]
+        now = json.loads(json.dumps(self._identity))
+        parts = [name for name in ("model", "plan", "numbers") if before[name] != now[name]]
+        parts += [name for name, value in now["settings"].items() if before["settings"].get(name) != value]
+        if parts:
+            words = {"numbers": "atoms"}
+            raise DynamicsError(
+                f"{self._trajectory.checkpoint_path} is of another run (its {', '.join(words.get(p, p) for p in parts)} "
+                "differ): go on with the same settings, or write to another place."
+            )
+
+    def _blown_up(self, reason: str) -> DynamicsError:
+        frames = f"{self._n_frames} frame{'' if self._n_frames == 1 else 's'}"
+        remedy = (
+            "start from another structure"
+            if self._integrator.minimises
+            else f"minimise the structure first, or take a shorter time step than {self._settings.time_step_fs:g} fs"
+        )
+        when = f" ({self._time_fs:g} fs)" if self._time_fs is not None else ""
+        return DynamicsError(
+            f"The system blew up at step {self._step}{when}: {reason.rstrip('.')}. The {frames} before it "
+            f"are kept in {self._trajectory.path}; {remedy}."
+        )
+
+    @property
+    def _time_fs(self) -> float | None:
+        return None if self._settings.ensemble not in _TIMED else self._step * self._settings.time_step_fs
+
+    def _largest_force(self) -> float:
+        return float(np.linalg.norm(self._atoms.get_forces(), axis=1).max())
+
+    def _result(self, converged: bool, stopped: bool) -> MdResult:
+        slope = self._drift.slope(self._settings.time_step_fs * 1e-3)
+        timed = self._settings.ensemble in _TIMED
+        return MdResult(
+            plan=self._plan.name,
+            settings=self._settings,
+            n_atoms=len(self._atoms),
+            n_edges=self._n_edges,
+            n_steps=self._step,
+            n_frames=self._n_frames,
+            first_ms=self._first_ms,
+            ms=Quartiles.of(self._times) if self._times else None,
+            drift=Slope(*slope) if slope else None,
+            temperature_k=self._temperatures / (self._step + 1) if timed else None,
+            error=self._errors.stats if self._errors.n_structures else None,
+            energy_ev=float(self._atoms.get_potential_energy()),
+            force_max_ev_per_a=self._largest_force(),
+            converged=converged,
+            stopped=stopped,
+        )
+
+
+def _ns_per_day(settings: MdSettings, ms: float) -> float | None:
+    if settings.ensemble not in _TIMED:
+        return None
+    return settings.time_step_fs / _FS_PER_NS * _MS_PER_DAY / ms
