@@ -9,6 +9,7 @@ slope compared with that of mace-torch in fp64, started from the same positions 
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -30,6 +31,8 @@ MOST_BLOCKS = 64
 _LEAST_BLOCKS = 4
 _SIGMAS = 2.0
 """How many standard errors count as spread."""
+REPORT_EVERY_S = 0.25
+"""Progress is told this often; dynamics add up to three reports of their own, so at most 20 a second."""
 HOTTEST_K = 1e5
 """A system above this has blown up: nothing that a potential is made for is there."""
 
@@ -98,7 +101,7 @@ class DriftReport:
     fluctuation_mev_per_atom: float
     """Root mean square of the total energy about its mean, the largest of the trajectories."""
     temperature_k: float
-    """Mean over all steps, by the 3N - 3 degrees of freedom that move."""
+    """Mean over all steps, as ASE counts: 3N degrees of freedom."""
     failure: str = ""
     """Why a trajectory ended early; empty where none did."""
 
@@ -140,19 +143,14 @@ def judge_drift(report: DriftReport, reference: DriftReport) -> DriftVerdict:
 def draw_momenta(atoms: Atoms, temperature_k: float, rng: np.random.Generator) -> None:
     """Give `atoms` momenta of exactly this temperature, the whole at rest.
 
-    Temperature counts the 3N - 3 degrees of freedom that are left when the whole is at rest.
+    Temperatures are those of ASE, which counts 3N degrees of freedom.
     """
     masses = atoms.get_masses()[:, np.newaxis]
     momenta = rng.standard_normal((len(atoms), 3)) * np.sqrt(masses)
     momenta -= masses * momenta.sum(axis=0) / masses.sum()
     atoms.set_momenta(momenta)
     if len(atoms) > 1:
-        atoms.set_momenta(momenta * math.sqrt(temperature_k / temperature(atoms)))
-
-
-def temperature(atoms: Atoms) -> float:
-    """In K, by the 3N - 3 degrees of freedom of a whole at rest."""
-    return float(2.0 * atoms.get_kinetic_energy() / (max(1, 3 * len(atoms) - 3) * units.kB))
+        atoms.set_momenta(momenta * math.sqrt(temperature_k / atoms.get_temperature()))
 
 
 def nve_drift(
@@ -193,7 +191,7 @@ def nve_drift(
             moving.set_momenta(momenta + 0.5 * step * now.forces)
             advance()
         energies[i] = (now.energy_ev + moving.get_kinetic_energy()) / len(moving) * 1e3
-        temperatures[i] = temperature(moving)
+        temperatures[i] = moving.get_temperature()
         if not (math.isfinite(energies[i]) and temperatures[i] < HOTTEST_K):
             failure = f"step {i}: the energy is {now.energy_ev:.3g} eV at {temperatures[i]:.3g} K"
             break
@@ -255,14 +253,17 @@ def compare_drift(
         start: Atoms = atoms.copy()
         draw_momenta(start, temperature_k, rng)
         started.append(start)
-    done, total = 0, len(ordered) * starts * n_steps
+    told_at, done, total = -math.inf, 0, len(ordered) * starts * n_steps
     reports = []
     for plan in ordered:
         evaluator = build_evaluator(model, plan, device)
 
         def advance(name: str = plan.name) -> None:
-            nonlocal done
+            nonlocal done, told_at
             done += 1
+            if done < total and time.monotonic() - told_at < REPORT_EVERY_S:
+                return
+            told_at = time.monotonic()
             report(Advanced(done, total, f"NVE, {name}"))
 
         trajectories = [

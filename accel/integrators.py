@@ -177,7 +177,7 @@ def _fire(atoms: Atoms, conditions: Conditions, rng: np.random.Generator) -> Int
 
 
 def _lbfgs(atoms: Atoms, conditions: Conditions, rng: np.random.Generator) -> Integrator:
-    dynamics = LBFGS(atoms, logfile=None)
+    dynamics = LBFGS(atoms, logfile=None)  # type: ignore[arg-type]  # ASE itself takes None
     return Integrator(dynamics, rng, force_tolerance_ev_per_a=conditions.force_tolerance_ev_per_a)
 
 

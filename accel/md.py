@@ -13,18 +13,19 @@ import math
 import time
 from array import array
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from ase import Atoms
 
-from accel.accuracy import ErrorStats, ErrorSum
+from accel.accuracy import ErrorSum
 from accel.calculator import Calculator
-from accel.drift import HOTTEST_K, DriftFit, Slope, draw_momenta, temperature
+from accel.drift import HOTTEST_K, REPORT_EVERY_S, DriftFit, Slope, draw_momenta
+from accel.dynamics import Checked, MdResult, MdSettings, Observed, Report, Saved, Stepped, ns_per_day
 from accel.errors import DynamicsError, StructureError
-from accel.integrators import ENSEMBLES, Conditions, make_integrator
+from accel.integrators import make_integrator
 from accel.measurement import Advanced, Noted, Quartiles
 from accel.prediction import Prediction
 from accel.reference import ReferenceEvaluator, describe, to_graph
@@ -35,138 +36,10 @@ if TYPE_CHECKING:
 
     from accel.plan import Plan
 
-REPORT_EVERY_S = 0.25
-"""Three reports come together, so this is at most twelve a second."""
+
 _MEV = 1e3
-_FS_PER_NS = 1e6
-_MS_PER_DAY = 86_400_000.0
-_TIMED = ("nve", "langevin", "nose-hoover", "npt")
-
-
-@dataclass(frozen=True, slots=True)
-class MdSettings:
-    """What is run."""
-
-    ensemble: str = "nve"
-    """`nve`, `langevin`, `nose-hoover`, `npt`; or a minimisation, `fire` or `lbfgs`."""
-    n_steps: int = 1000
-    time_step_fs: float = 0.5
-    temperature_k: float = 300.0
-    """Of the velocities drawn where the structure has none, and of the thermostat."""
-    pressure_bar: float = 1.0
-    damping_fs: float = 100.0
-    pressure_damping_fs: float = 1000.0
-    force_tolerance_ev_per_a: float = 0.01
-    frame_every: int = 100
-    """Steps between two frames of the trajectory; each is a checkpoint too."""
-    check_every: int = 0
-    """Steps between two comparisons with mace-torch in fp64; 0 for none."""
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.ensemble not in ENSEMBLES:
-            raise DynamicsError(f"There is no ensemble {self.ensemble!r}; there are: {', '.join(ENSEMBLES)}.")
-        least = {"n_steps": 1, "frame_every": 1, "check_every": 0, "seed": 0, "temperature_k": 0.0}
-        for item in fields(self):
-            value = getattr(self, item.name)
-            if item.name in least and not value >= least[item.name]:
-                raise DynamicsError(f"{item.name} should be {least[item.name]:g} or more, not {value}.")
-            if isinstance(value, float) and not math.isfinite(value):
-                raise DynamicsError(f"{item.name} should be a number, not {value}.")
-            positive = ("time_step_fs", "damping_fs", "pressure_damping_fs", "force_tolerance_ev_per_a")
-            if item.name in positive and not value > 0:
-                raise DynamicsError(f"{item.name} should be more than 0, not {value}.")
-
-    @property
-    def conditions(self) -> Conditions:
-        """What the integrator needs of this."""
-        return Conditions(**{item.name: getattr(self, item.name) for item in fields(Conditions)})
-
-
-@dataclass(frozen=True, slots=True)
-class Stepped:
-    """The time of the steps since the last report."""
-
-    plan: str
-    phase: str
-    """`first` (compilation and first evaluation) or `timed`."""
-    step: int
-    """The last of them."""
-    ms: float
-    """Their median."""
-    n_atoms: int
-    n_edges: int
-    """At the start."""
-
-
-@dataclass(frozen=True, slots=True)
-class Observed:
-    """The state of the system after a step."""
-
-    step: int
-    n_steps: int
-    metrics: dict[str, float]
-    """By name, with the unit in the name."""
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """The plan's error on the frames of this trajectory that have been checked so far."""
-
-    plan: str
-    step: int
-    error: ErrorStats
-    exceeded: str
-    """What is over the plan's tolerance; empty where nothing is."""
-
-
-@dataclass(frozen=True, slots=True)
-class Saved:
-    """From here a later attempt can go on."""
-
-    path: Path
-    step: int
-
-
-Report: TypeAlias = Callable[[Stepped | Observed | Checked | Saved | Advanced | Noted], None]
-
-
-@dataclass(frozen=True, slots=True)
-class MdResult:
-    """What a run found, over all its attempts unless said otherwise."""
-
-    plan: str
-    settings: MdSettings
-    n_atoms: int
-    n_edges: int
-    """At the start."""
-    n_steps: int
-    """Steps done."""
-    n_frames: int
-    """In the trajectory."""
-    first_ms: float | None
-    """First evaluation, compilation included, of this attempt; None where there was nothing left to do."""
-    ms: Quartiles | None
-    """A step of this attempt, integrator included and writing not; None where it made none."""
-    drift: Slope | None
-    """Of the conserved energy; None where there is none, or too few steps."""
-    temperature_k: float | None
-    """Mean over all steps, by 3N - 3 degrees of freedom; None for a minimisation."""
-    error: ErrorStats | None
-    """Against mace-torch in fp64, along this attempt's part of the trajectory; None where not checked."""
-    energy_ev: float
-    """Potential energy at the end."""
-    force_max_ev_per_a: float
-    """Largest force on an atom at the end."""
-    converged: bool
-    """Whether a minimisation has come to its end."""
-    stopped: bool
-    """Whether it was asked to end before it was done."""
-
-    @property
-    def ns_per_day(self) -> float | None:
-        """Simulated time; None for a minimisation."""
-        return _ns_per_day(self.settings, self.ms.median) if self.ms else None
+_FREE = ("n_steps", "check_every")
+"""What may change when a run goes on."""
 
 
 def run_md(
@@ -225,14 +98,15 @@ class _Run:
         self._identity = {
             "model": describe(model).content_hash,
             "plan": plan.to_json(),
-            "numbers": [int(z) for z in atoms.numbers],
-            "settings": {name: value for name, value in asdict(settings).items() if name != "n_steps"},
+            "atoms": [int(z) for z in atoms.numbers],
+            "settings": {name: value for name, value in asdict(settings).items() if name not in _FREE},
         }
         self._atoms: Atoms = atoms.copy()
         self._atoms.calc = Calculator(model, plan, device=device, stress=settings.ensemble == "npt")
         self._truth = ReferenceEvaluator(model, device=device) if settings.check_every else None
         self._rng = np.random.default_rng(settings.seed)
-        self._step = self._begun_at = self._n_frames = 0
+        self._step = self._n_frames = 0
+        self._fresh = True
         self._drift, self._temperatures = DriftFit(), 0.0
         self._origin: float | None = None
         self._errors = ErrorSum()
@@ -247,7 +121,7 @@ class _Run:
         checkpoint = self._trajectory.resume() if resume else None
         if checkpoint is None:
             self._trajectory.begin()
-            if self._settings.ensemble in _TIMED and not self._atoms.get_momenta().any():
+            if self._settings.has_time and not self._atoms.get_momenta().any():
                 draw_momenta(self._atoms, self._settings.temperature_k, self._rng)
         else:
             self._check_identity(checkpoint)
@@ -285,19 +159,19 @@ class _Run:
                 self._report(
                     Stepped(self._plan.name, "first", self._step, ms, len(self._atoms), self._n_edges)
                 )
-                if self._step == 0:
-                    self._look(sample=True)
+                if self._fresh:
+                    self._look()
             else:
                 self._step += 1
                 self._times.append(ms)
-                self._look(sample=True)
+                self._look()
             yield converged
             began = self._clock()
 
-    def _look(self, *, sample: bool) -> None:
+    def _look(self) -> None:
         """What follows a step."""
         step, settings = self._step, self._settings
-        heat = temperature(self._atoms)
+        heat = float(self._atoms.get_temperature())
         energy = float(self._atoms.get_potential_energy())
         if not math.isfinite(energy):
             raise self._blown_up(f"The energy is {energy}.")
@@ -320,7 +194,7 @@ class _Run:
 
     def _check(self) -> None:
         assert self._truth is not None
-        answer = Prediction(float(self._atoms.get_potential_energy()), self._atoms.get_forces())
+        answer = Prediction(float(self._atoms.get_potential_energy()), self._atoms.get_forces(), None)
         self._errors.add(answer, self._truth.evaluate(self._atoms))
         self._checked = True
 
@@ -349,12 +223,12 @@ class _Run:
         if self._integrator.minimises:
             found["force_max_ev_per_a"] = self._largest_force()
             return found
-        found["temperature_k"] = temperature(self._atoms)
+        found["temperature_k"] = float(self._atoms.get_temperature())
         if self._integrator.conserved_ev is not None and self._origin is not None:
             conserved = self._integrator.conserved_ev() / len(self._atoms) * _MEV
             found["energy_drift_mev_per_atom"] = conserved - self._origin
         if self._times:
-            rate = _ns_per_day(self._settings, float(np.median(self._times[-1000:])))
+            rate = ns_per_day(self._settings, float(np.median(self._times[-1000:])))
             assert rate is not None
             found["ns_per_day"] = rate
         if self._settings.ensemble == "npt":
@@ -380,7 +254,7 @@ class _Run:
         self._saved = Saved(self._trajectory.checkpoint_path, self._step)
 
     def _restore(self, state: dict[str, Any]) -> None:
-        self._step = self._begun_at = state["step"]
+        self._step, self._fresh = state["step"], False
         self._n_frames = state["n_frames"]
         self._drift = DriftFit(**state["drift"])
         self._origin, self._temperatures = state["origin"], state["temperatures"]
@@ -390,23 +264,21 @@ class _Run:
     def _check_identity(self, checkpoint: Checkpoint) -> None:
         before = checkpoint.state["identity"]
         now = json.loads(json.dumps(self._identity))
-        parts = [name for name in ("model", "plan", "numbers") if before[name] != now[name]]
+        parts = [name for name in ("model", "plan", "atoms") if before[name] != now[name]]
         parts += [name for name, value in now["settings"].items() if before["settings"].get(name) != value]
         if parts:
-            words = {"numbers": "atoms"}
             raise DynamicsError(
-                f"{self._trajectory.checkpoint_path} is of another run (its {', '.join(words.get(p, p) for p in parts)} "
-                "differ): go on with the same settings, or write to another place."
+                f"{self._trajectory.checkpoint_path} is of another run (not the same: {', '.join(parts)}): "
+                "go on with the same settings, or write to another place."
             )
 
     def _blown_up(self, reason: str) -> DynamicsError:
         frames = f"{self._n_frames} frame{'' if self._n_frames == 1 else 's'}"
-        remedy = (
-            "start from another structure"
-            if self._integrator.minimises
-            else f"minimise the structure first, or take a shorter time step than {self._settings.time_step_fs:g} fs"
-        )
-        when = f" ({self._time_fs:g} fs)" if self._time_fs is not None else ""
+        when = "" if self._time_fs is None else f" ({self._time_fs:g} fs)"
+        remedy = "start from another structure"
+        if self._time_fs is not None:
+            shorter = f"a shorter time step than {self._settings.time_step_fs:g} fs"
+            remedy = f"minimise the structure first, take {shorter}, or a model that knows such structures"
         return DynamicsError(
             f"The system blew up at step {self._step}{when}: {reason.rstrip('.')}. The {frames} before it "
             f"are kept in {self._trajectory.path}; {remedy}."
@@ -414,14 +286,13 @@ class _Run:
 
     @property
     def _time_fs(self) -> float | None:
-        return None if self._settings.ensemble not in _TIMED else self._step * self._settings.time_step_fs
+        return None if not self._settings.has_time else self._step * self._settings.time_step_fs
 
     def _largest_force(self) -> float:
         return float(np.linalg.norm(self._atoms.get_forces(), axis=1).max())
 
     def _result(self, converged: bool, stopped: bool) -> MdResult:
         slope = self._drift.slope(self._settings.time_step_fs * 1e-3)
-        timed = self._settings.ensemble in _TIMED
         return MdResult(
             plan=self._plan.name,
             settings=self._settings,
@@ -432,16 +303,10 @@ class _Run:
             first_ms=self._first_ms,
             ms=Quartiles.of(self._times) if self._times else None,
             drift=Slope(*slope) if slope else None,
-            temperature_k=self._temperatures / (self._step + 1) if timed else None,
+            temperature_k=self._temperatures / (self._step + 1) if self._settings.has_time else None,
             error=self._errors.stats if self._errors.n_structures else None,
             energy_ev=float(self._atoms.get_potential_energy()),
             force_max_ev_per_a=self._largest_force(),
             converged=converged,
             stopped=stopped,
         )
-
-
-def _ns_per_day(settings: MdSettings, ms: float) -> float | None:
-    if settings.ensemble not in _TIMED:
-        return None
-    return settings.time_step_fs / _FS_PER_NS * _MS_PER_DAY / ms

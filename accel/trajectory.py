@@ -140,7 +140,8 @@ class Trajectory:
                 found = Checkpoint(stored["positions"], stored["momenta"], stored["cell"], state)
         except (ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DynamicsError(
-                f"The checkpoint {self.checkpoint_path} is broken: delete it and {self.path.name} to start anew."
+                f"The checkpoint {self.checkpoint_path} is broken: delete it and {self.path.name} to start "
+                "anew."
             ) from error
         if not isinstance(state, dict) or state.get("format") != _FORMAT:
             raise DynamicsError(
