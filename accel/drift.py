@@ -18,7 +18,7 @@ import numpy as np
 from ase import Atoms, units
 
 from accel.errors import DynamicsError, StructureError
-from accel.measurement import Advanced, Noted, Report, ignore
+from accel.measurement import Advanced, Noted
 from accel.plan import REFERENCE, Plan, build_evaluator
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def compare_drift(
     starts: int = 3,
     seed: int = 0,
     device: str = "cpu",
-    report: Report = ignore,
+    report: Callable[[Advanced | Noted], object] = lambda _: None,
 ) -> tuple[list[DriftReport], list[DriftVerdict]]:
     """NVE drift of the reference and of each plan, from the same positions and velocities.
 

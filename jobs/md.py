@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from accel.dynamics import Checked, Observed, Saved, Stepped
-    from accel.measurement import Advanced, Compared, Noted, Timed
+    from accel.measurement import Advanced, Noted
 
 log = logging.getLogger(__name__)
 
@@ -53,8 +53,8 @@ def run(spec: RunSpec, emit: Callable[[Body], object], *, folder: Path) -> Outco
     torch.set_num_threads(spec.threads)
     if not asked.drift_starts and len(asked.plans) != 1:
         raise PlanError(
-            f"One trajectory takes one plan, not {len(asked.plans)}: name one, or set drift_starts to compare "
-            "the drift of several."
+            f"One trajectory takes one plan, not {len(asked.plans)}: name one, or set drift_starts to "
+            "compare the drift of several."
         )
     model = load_model(spec.model, allow_pickle=spec.allow_pickle)
     frames = load_structures(asked.structures)
@@ -173,9 +173,7 @@ class Reporter:
         self._case = f"{n_atoms} atoms"
         self._stage = ""
 
-    def __call__(
-        self, report: Stepped | Observed | Checked | Saved | Advanced | Noted | Timed | Compared
-    ) -> None:
+    def __call__(self, report: Stepped | Observed | Checked | Saved | Advanced | Noted) -> None:
         """Tell of one thing."""
         body = self._body(report)
         if isinstance(body, Progress) and body.stage != self._stage:
@@ -185,9 +183,7 @@ class Reporter:
             log.warning("%s", body.message)
         self._emit(body)
 
-    def _body(
-        self, report: Stepped | Observed | Checked | Saved | Advanced | Noted | Timed | Compared
-    ) -> Body:
+    def _body(self, report: Stepped | Observed | Checked | Saved | Advanced | Noted) -> Body:
         from accel.dynamics import Checked, Observed, Saved, Stepped
         from accel.measurement import Advanced, Noted
 
