@@ -246,7 +246,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _add_md(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     md = commands.add_parser("md", help="dynamics or a minimisation, with any plan")
-    _common(md)
+    _common(md, repeats=False)
     md.add_argument("structures", help="a file that ASE reads, or shipped:liquid, shipped:test, …")
     md.add_argument("-o", "--output", default="trajectory.xyz", metavar="NAME.xyz")
     md.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
@@ -272,16 +272,17 @@ def _add_md(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> No
 
 def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     evaluate = commands.add_parser("eval", help="energies and forces of every frame of a file")
-    _common(evaluate)
+    _common(evaluate, repeats=False)
     evaluate.add_argument("structures", help="a file that ASE reads; frames are read one at a time")
     evaluate.add_argument("-o", "--output", required=True, metavar="NAME.xyz")
     evaluate.add_argument("--plan", default="exact", help="how: a plan's name, or its file")
     evaluate.add_argument("--stress", action="store_true", help="compute stress too, where periodic")
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
+def _common(parser: argparse.ArgumentParser, *, repeats: bool = True) -> None:
     parser.add_argument("model", help="a shipped model, a folder with weights, or a .model file")
-    parser.add_argument("--repeats", type=_positive, metavar="N", help="evaluations that are timed")
+    if repeats:
+        parser.add_argument("--repeats", type=_positive, metavar="N", help="evaluations that are timed")
     parser.add_argument("--threads", type=_positive, default=1, metavar="N")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
     parser.add_argument("--json", action="store_true", help="everything that was measured, as JSON")

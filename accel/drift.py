@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from accel.prediction import Evaluator
 
 MOST_BLOCKS = 64
-_LEAST_BLOCKS = 4
+_LEAST_BLOCKS, _MOST_FITTED = 4, 16
 _SIGMAS = 2.0
 """How many standard errors count as spread."""
 REPORT_EVERY_S = 0.25
@@ -49,10 +49,10 @@ class Slope:
 class DriftFit:
     """Fits a line to a series of any length in bounded memory.
 
-    Values are averaged in blocks of equal length, which doubles whenever there are 64, and the line is
-    fitted to the averages. The energy of a step is much like that of the step before, so single steps
-    would make the error of the slope look far smaller than it is; averages over blocks longer than the
-    memory of the motion are independent.
+    Values are averaged in blocks of equal length, which doubles whenever there are 64. The energy of a
+    step is much like that of the step before, so single steps would make the error of the slope look far
+    smaller than it is: the line is fitted to averages over an eighth to a sixteenth of the series, which
+    know less of each other the longer the series is.
     """
 
     def __init__(self, sums: Sequence[float] = (), length: int = 1, count: int = 0) -> None:
@@ -76,16 +76,19 @@ class DriftFit:
 
     def slope(self, spacing: float) -> tuple[float, float] | None:
         """Slope and its standard error where values are `spacing` apart; None from too few blocks."""
-        n_full = self.count // self.length
+        length, n_full = self.length, self.count // self.length
         if n_full < _LEAST_BLOCKS:
             return None
-        means = np.array(self.sums[:n_full]) / self.length
-        times = np.arange(n_full) * self.length * spacing
+        means = np.array(self.sums[:n_full]) / length
+        while len(means) > _MOST_FITTED:
+            length *= 2
+            means = means[: len(means) // 2 * 2].reshape(-1, 2).mean(axis=1)
+        times = np.arange(len(means)) * length * spacing
         times -= times.mean()
         spread = float(times @ times)
         slope = float(times @ means) / spread
         left = means - means.mean() - slope * times
-        return slope, math.sqrt(float(left @ left) / (n_full - 2) / spread)
+        return slope, math.sqrt(float(left @ left) / (len(means) - 2) / spread)
 
 
 @dataclass(frozen=True, slots=True)

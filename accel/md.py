@@ -120,7 +120,6 @@ class _Run:
     def run(self, resume: bool) -> MdResult:
         checkpoint = self._trajectory.resume() if resume else None
         if checkpoint is None:
-            self._trajectory.begin()
             if self._settings.has_time and not self._atoms.get_momenta().any():
                 draw_momenta(self._atoms, self._settings.temperature_k, self._rng)
         else:
@@ -160,6 +159,7 @@ class _Run:
                     Stepped(self._plan.name, "first", self._step, ms, len(self._atoms), self._n_edges)
                 )
                 if self._fresh:
+                    self._trajectory.begin()  # only now: what cannot be computed at all writes nothing
                     self._look()
             else:
                 self._step += 1

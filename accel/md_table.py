@@ -99,7 +99,8 @@ def drift_notes(reports: Sequence[DriftReport], verdicts: Sequence[DriftVerdict]
     """What belongs under the table."""
     notes = [
         "NVE from the same positions and velocities; drift is the slope of a line fitted to the total "
-        "energy. A plan is no worse where its drift exceeds the reference's by no more than two standard errors."
+        "energy. A plan is no worse where its drift exceeds the reference's by no more than two standard "
+        "errors."
     ]
     notes += [f"{one.plan} blew up: {one.failure}." for one in reports if one.failure]
     worse = [verdict.plan for verdict in verdicts if not verdict.no_worse]
