@@ -99,10 +99,11 @@ class Trajectory:
         """
         text = io.StringIO()
         ase.io.write(text, frame, format="extxyz")
-        with self.path.open("ab") as file:
+        rest = text.getvalue().encode()
+        with self.path.open("ab", buffering=0) as file:  # a buffer would write its rest once more on closing
             try:
-                file.write(text.getvalue().encode())
-                file.flush()
+                while rest:
+                    rest = rest[file.write(rest) :]
                 os.fsync(file.fileno())
             except BaseException:
                 os.truncate(self.path, self._length)
