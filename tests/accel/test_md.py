@@ -55,8 +55,7 @@ def settled(**changes: object) -> MdSettings:
 
 
 def moments(path: Path) -> list[Atoms]:
-    frames: list[Atoms] = ase.io.read(path, ":")
-    return frames
+    return list(ase.io.iread(path))
 
 
 # --- the trajectory -------------------------------------------------------------------------------
@@ -127,13 +126,13 @@ def test_nve_keeps_the_energy_as_the_reference_does(
 
 
 class Clock:
-    """A second passes at each look."""
+    """The same time passes from one look to the next."""
 
-    def __init__(self) -> None:
-        self.now = 0.0
+    def __init__(self, tick_s: float = 1.0) -> None:
+        self.now, self.tick_s = 0.0, tick_s
 
     def __call__(self) -> float:
-        self.now += 1.0
+        self.now += self.tick_s
         return self.now
 
 
@@ -273,12 +272,12 @@ def test_a_full_disk_leaves_whole_frames_and_a_checkpoint_to_go_on_from(
 
 
 def test_a_system_that_blows_up_is_one_sentence_with_the_step(
-    model: nn.Module, molecule: Atoms, tmp_path: Path
+    model: nn.Module, crystal: Atoms, tmp_path: Path
 ) -> None:
     path = tmp_path / "t.xyz"
-    hot = settled(temperature_k=20_000.0, time_step_fs=20.0, n_steps=50, frame_every=1)
+    hot = settled(temperature_k=5_000.0, time_step_fs=10.0, n_steps=50, frame_every=1)
     with pytest.raises(DynamicsError, match=r"^The system blew up at step \d+ \(\d+ fs\): ") as caught:
-        run_md(model, EXACT, molecule, hot, path)
+        run_md(model, EXACT, crystal, hot, path)
     kept = moments(path)
     assert f"The {len(kept)} frame" in str(caught.value)
     assert all(np.isfinite(frame.positions).all() for frame in kept)
@@ -322,23 +321,23 @@ def test_reports_speak_for_all_steps_and_do_not_flood(
 ) -> None:
     told: list[object] = []
     report: Report = told.append
-    fast = named_plan("fast")
+    single = named_plan("reference-fp32")
     still = run_md(
-        model, fast, molecule, settled(check_every=4), tmp_path / "t.xyz", report=report, clock=lambda: 0.0
+        model, single, molecule, settled(check_every=4), tmp_path / "t.xyz", report=report, clock=Clock(1e-6)
     )
-    # The clock stands: the first look, and the end, which no run leaves untold.
+    # Hardly any time passes: the first look, and the end, which no run leaves untold.
     assert [type(one) for one in told] == [
-        Stepped, Observed, Advanced, Checked,
+        Stepped, Observed, Advanced, Checked, Saved,
         Stepped, Observed, Advanced, Checked, Saved,
     ]  # fmt: skip
-    first, last = told[0], told[4]
+    first, last = told[0], told[5]
     assert isinstance(first, Stepped)
     assert isinstance(last, Stepped)
     assert (first.phase, last.phase, last.step) == ("first", "timed", 8)
-    checked = told[7]
+    checked = told[8]
     assert isinstance(checked, Checked)
     assert checked.error.n_structures == 3
-    assert 0 < checked.error.force_rmse_mev_per_a < 0.02
+    assert 0 < checked.error.force_rmse_mev_per_a < 0.1
     assert checked.exceeded == ""
     assert still.error == checked.error
 
@@ -353,7 +352,9 @@ def test_the_slope_of_a_line_is_found_whatever_the_length(n_values: int) -> None
         fit.add(5.0 - 0.25 * i)
     found = fit.slope(0.5)
     assert found is not None
-    assert found == (pytest.approx(-0.5), pytest.approx(0.0, abs=1e-9))
+    slope, error = found
+    assert slope == pytest.approx(-0.5)
+    assert error == pytest.approx(0.0, abs=1e-9)
     assert len(fit.sums) <= 64
     assert fit.count == n_values
 
