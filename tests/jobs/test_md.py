@@ -111,10 +111,12 @@ async def test_a_run_killed_in_the_middle_goes_on_and_no_frame_is_lost_or_double
     await has_saved(tmp_path, process, 4)
     process.kill()
     process.communicate()
-    reached = max(body.step for body in of(Checkpoint, tmp_path))
+    with np.load(tmp_path / "trajectory.checkpoint.npz") as stored:
+        reached = json.loads(str(stored["state"]))["step"]
+    assert reached > 0
     with (tmp_path / "trajectory.xyz").open("ab") as file:
         file.write(b"6\nProperties=species:S:1:pos:R:3 st")  # what a kill in the middle of a frame leaves
-    last = reached + 400
+    last = reached + 4
     written(tmp_path, asked(ensemble="langevin", n_steps=last))
     assert md.start([str(path)]) == 0
     assert steps(tmp_path) == list(range(0, last + 1, 2))
@@ -122,8 +124,7 @@ async def test_a_run_killed_in_the_middle_goes_on_and_no_frame_is_lost_or_double
     assert {event.attempt for event in events} == {1, 2}
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     (note,) = of(Caution, tmp_path)
-    assert note.message.startswith("Going on after step ")
-    assert int(note.message.split()[-1].rstrip(".")) >= reached
+    assert note.message == f"Going on after step {reached}."
 
 
 async def test_a_run_asked_to_stop_saves_the_step_it_is_at(tmp_path: Path) -> None:
