@@ -118,12 +118,13 @@ class _Run:
         self._checked = False
 
     def run(self, resume: bool) -> MdResult:
-        checkpoint = self._trajectory.resume() if resume else None
+        checkpoint = self._trajectory.read() if resume else None
         if checkpoint is None:
             if self._settings.has_time and not self._atoms.get_momenta().any():
                 draw_momenta(self._atoms, self._settings.temperature_k, self._rng)
         else:
             self._check_identity(checkpoint)
+            self._trajectory.resume(checkpoint)
             checkpoint.put_into(self._atoms)
         self._integrator = make_integrator(
             self._settings.ensemble, self._atoms, self._settings.conditions, self._rng

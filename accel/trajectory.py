@@ -71,12 +71,12 @@ class Trajectory:
         self.path.write_bytes(b"")
         self._length = 0
 
-    def resume(self) -> Checkpoint | None:
-        """The last checkpoint, the frames after it cut off; None where there is none to go on from.
+    def read(self) -> Checkpoint | None:
+        """The last checkpoint; None where there is none to go on from.
 
         Raises:
             DynamicsError: The checkpoint is broken, or the frames that belong to it are not there.
-            OSError: The files cannot be read or written.
+            OSError: The files cannot be read.
         """
         if not self.checkpoint_path.exists():
             return None
@@ -87,9 +87,16 @@ class Trajectory:
                 f"{self.path} lacks frames that {self.checkpoint_path.name} speaks of: put the file back, or "
                 "delete both to start anew."
             )
-        os.truncate(self.path, length)
-        self._length = length
         return checkpoint
+
+    def resume(self, checkpoint: Checkpoint) -> None:
+        """Cut off what was written after a checkpoint that `read` gave.
+
+        Raises:
+            OSError: The file cannot be written.
+        """
+        self._length = int(checkpoint.state["trajectory_bytes"])
+        os.truncate(self.path, self._length)
 
     def append(self, frame: Atoms) -> None:
         """Add one frame; it is on the disk whole when this returns, and not at all where it raises.
