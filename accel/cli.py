@@ -7,6 +7,7 @@ says why; 2: the command is not understood.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
@@ -22,8 +23,6 @@ from accel.provenance import measured_on, provenance
 if TYPE_CHECKING:
     from torch import nn
 
-    from accel.measurement import Advanced, Compared, Noted, Timed
-
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _DONE, _FAILED, _INTERRUPTED = 0, 1, 130
 
@@ -33,7 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_args(argv)
     for variable in _THREAD_VARIABLES:  # read once, when the libraries are loaded
         os.environ[variable] = str(arguments.threads)
-    commands = {"bench": _bench, "profile": _profile, "tune": _tune}
+    commands = {"bench": _bench, "profile": _profile, "tune": _tune, "md": _md, "eval": _eval}
     try:
         text, record = commands[arguments.command](arguments)
     except AccelError as error:
@@ -158,6 +157,66 @@ def _profile(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return "\n".join([table.text(), "", *notes]), record
 
 
+def _md(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    from accel.data import load_structures, sized_system
+    from accel.dynamics import MdSettings
+    from accel.errors import DynamicsError
+    from accel.md import run_md
+    from accel.md_table import md_notes, md_record, md_table
+    from accel.plan import find_plan
+
+    names = [item.name for item in dataclasses.fields(MdSettings)]
+    settings = MdSettings(**{name: getattr(arguments, name) for name in names})
+    path = Path(arguments.output)
+    if path.exists() and not arguments.resume:
+        raise DynamicsError(
+            f"{path} is there already: --resume goes on with it, -o NAME.xyz writes elsewhere."
+        )
+    plan, model = find_plan(arguments.plan), _model(arguments)
+    frames = load_structures(arguments.structures)
+    atoms = sized_system(frames, arguments.size) if arguments.size else frames[0]
+    show = _Progress()
+    try:
+        result = run_md(
+            model, plan, atoms, settings, path, resume=arguments.resume, device=arguments.device, report=show
+        )
+    except OSError as error:
+        raise DynamicsError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        show.end()
+    where = provenance(device=arguments.device, threads=arguments.threads)
+    table = md_table(result)
+    notes = [*md_notes(result), f"Frames are in {path}.", f"Measured on {measured_on(where)}."]
+    record = {"measured_on": where, "table": table.record(), "notes": notes, **md_record(result)}
+    return "\n".join([table.text(), "", *notes]), record
+
+
+def _eval(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    from accel.evaluation import evaluate_file
+    from accel.plan import find_plan
+
+    show = _Progress()
+    try:
+        result = evaluate_file(
+            _model(arguments),
+            find_plan(arguments.plan),
+            arguments.structures,
+            Path(arguments.output),
+            device=arguments.device,
+            stress=arguments.stress,
+            report=show,
+        )
+    finally:
+        show.end()
+    where = provenance(device=arguments.device, threads=arguments.threads)
+    record = {"measured_on": where, "output": arguments.output, **dataclasses.asdict(result)}
+    return (
+        f"{result.n_frames} frames, {result.n_atoms} atoms in {result.seconds:.3g} s "
+        f"({result.seconds / result.n_atoms * 1e6:.3g} µs an atom, reading and writing included), "
+        f"in {arguments.output}.\nMeasured on {measured_on(where)}."
+    ), record
+
+
 def _model(arguments: argparse.Namespace) -> nn.Module:
     import torch
 
@@ -197,12 +256,13 @@ class _Progress:
         self._stage = ""
         self._live = sys.stderr.isatty()
 
-    def __call__(self, report: Timed | Compared | Advanced | Noted) -> None:
+    def __call__(self, report: object) -> None:
         from accel.measurement import Advanced
 
         if isinstance(report, Advanced) and (self._live or report.stage != self._stage):
             self._stage = report.stage
-            self.line(f"{100 * report.done // report.total:3} % {report.stage}")
+            share = f"{100 * report.done // report.total:3} %" if report.total else str(report.done)
+            self.line(f"{share} {report.stage}")
 
     def line(self, text: str) -> None:
         print(
@@ -254,6 +314,8 @@ def _parser() -> argparse.ArgumentParser:
     profile.add_argument("--dtype", choices=("float64", "float32"), default="float64")
     profile.add_argument("--size", type=_positive, default=96, metavar="N", help="atoms")
     profile.set_defaults(repeats=10)
+    _add_md(commands)
+    _add_eval(commands)
     return parser
 
 
@@ -296,9 +358,45 @@ def _tune_arguments(tune: argparse.ArgumentParser) -> None:
     tune.set_defaults(repeats=20)
 
 
-def _common(parser: argparse.ArgumentParser) -> None:
+def _add_md(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    md = commands.add_parser("md", help="dynamics or a minimisation, with any plan")
+    _common(md, repeats=False)
+    md.add_argument("structures", help="a file that ASE reads, or shipped:liquid, shipped:test, …")
+    md.add_argument("-o", "--output", default="trajectory.xyz", metavar="NAME.xyz")
+    md.add_argument("--resume", action="store_true", help="go on from the checkpoint beside the output")
+    md.add_argument("--plan", default="exact", help="how forces are computed: a name, or a plan's file")
+    md.add_argument("--size", type=_count, default=0, metavar="N", help="atoms; 0: the first structure")
+    md.add_argument(
+        "--ensemble", default="nve", help="nve, langevin, nose-hoover, npt; or to minimise fire, lbfgs"
+    )
+    for option, name, kind, value, words in (
+        ("--steps", "n_steps", int, 1000, ""),
+        ("--time-step", "time_step_fs", float, 0.5, "fs"),
+        ("--temperature", "temperature_k", float, 300.0, "K; of velocities drawn, and of the thermostat"),
+        ("--pressure", "pressure_bar", float, 1.0, "bar"),
+        ("--damping", "damping_fs", float, 100.0, "fs; of the thermostat"),
+        ("--pressure-damping", "pressure_damping_fs", float, 1000.0, "fs; of the barostat"),
+        ("--force-tolerance", "force_tolerance_ev_per_a", float, 0.01, "eV/Å; where minimising ends"),
+        ("--frame-every", "frame_every", int, 100, "steps; frames are checkpoints too"),
+        ("--check-every", "check_every", int, 0, "steps; compare with mace-torch in fp64, 0: never"),
+        ("--seed", "seed", int, 0, "of velocities and of Langevin's forces"),
+    ):
+        md.add_argument(option, dest=name, type=kind, default=value, metavar="X", help=words)
+
+
+def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    evaluate = commands.add_parser("eval", help="energies and forces of every frame of a file")
+    _common(evaluate, repeats=False)
+    evaluate.add_argument("structures", help="a file that ASE reads; frames are read one at a time")
+    evaluate.add_argument("-o", "--output", required=True, metavar="NAME.xyz")
+    evaluate.add_argument("--plan", default="exact", help="how: a plan's name, or its file")
+    evaluate.add_argument("--stress", action="store_true", help="compute stress too, where periodic")
+
+
+def _common(parser: argparse.ArgumentParser, *, repeats: bool = True) -> None:
     parser.add_argument("model", help="a shipped model, a folder with weights, or a .model file")
-    parser.add_argument("--repeats", type=_positive, metavar="N", help="evaluations that are timed")
+    if repeats:
+        parser.add_argument("--repeats", type=_positive, metavar="N", help="evaluations that are timed")
     parser.add_argument("--threads", type=_positive, default=1, metavar="N")
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
     parser.add_argument("--json", action="store_true", help="everything that was measured, as JSON")

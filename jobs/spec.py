@@ -85,9 +85,38 @@ class TuneParameters:
     """Whether each plan's peak memory is measured, in a process of its own."""
 
 
-Parameters: TypeAlias = BenchmarkParameters | ProfileParameters | TuneParameters
+@dataclass(frozen=True, slots=True)
+class MdParameters:
+    """Dynamics or a minimisation from one structure; or the energy drift of several plans."""
+
+    EXPERIMENT: ClassVar[str] = "md"
+    plans: tuple[str, ...] = ("exact",)
+    """One that computes the forces; with `drift_starts`, those that are compared with the reference."""
+    structures: str = "shipped:liquid"
+    n_atoms: int = 0
+    """Atoms of the system made from those structures; 0 for the first as it is."""
+    ensemble: str = "nve"
+    """`nve`, `langevin`, `nose-hoover`, `npt`; or a minimisation, `fire` or `lbfgs`."""
+    n_steps: int = 1000
+    time_step_fs: float = 0.5
+    temperature_k: float = 300.0
+    pressure_bar: float = 1.0
+    damping_fs: float = 100.0
+    """Of the thermostat: the inverse of Langevin's friction, the period of a Nosé–Hoover chain."""
+    pressure_damping_fs: float = 1000.0
+    force_tolerance_ev_per_a: float = 0.01
+    """Largest force on an atom at which a minimisation ends."""
+    frame_every: int = 100
+    """Steps between two frames, each of them a checkpoint."""
+    check_every: int = 0
+    """Steps between two comparisons with mace-torch in fp64; 0 for none."""
+    drift_starts: int = 0
+    """Draws of velocities from which the NVE drift of all plans is compared; 0 for one trajectory instead."""
+
+
+Parameters: TypeAlias = BenchmarkParameters | ProfileParameters | TuneParameters | MdParameters
 EXPERIMENTS: Mapping[str, type[Parameters]] = MappingProxyType(
-    {kind.EXPERIMENT: kind for kind in (BenchmarkParameters, ProfileParameters, TuneParameters)}
+    {kind.EXPERIMENT: kind for kind in (BenchmarkParameters, ProfileParameters, TuneParameters, MdParameters)}
 )
 
 
