@@ -166,7 +166,6 @@ class Bench:
 
     def _gate(self, system: System, lanes: Sequence[_Lane]) -> None:
         """Judge each plan on moved atoms; its first call, which may compile, is timed."""
-        self._advance(0, f"gate on {system.name}")
         for index in range(_GATE_ROUNDS):
             atoms = self._moved(system.atoms)
             truth = self._answer(self._reference, atoms)

@@ -256,6 +256,11 @@ def winner(points: Sequence[Point]) -> Plan:
     return best[0].measurement.plan
 
 
+def time_ratio(one: Measurement, other: Measurement) -> Quartiles:
+    """The time of `one` over that of `other` on the same system, round by round."""
+    return Quartiles.of([mine / its for mine, its in zip(one.times_ms, other.times_ms, strict=True)])
+
+
 def break_even(points: Sequence[Point]) -> tuple[BreakEven, ...]:
     """Where one plan inside the budget overtakes another.
 
@@ -271,8 +276,7 @@ def break_even(points: Sequence[Point]) -> tuple[BreakEven, ...]:
     for (a, of_a), (b, of_b) in combinations(by_plan.items(), 2):
         decided = []
         for n_atoms in sorted(of_a.keys() & of_b.keys()):
-            pairs = zip(of_a[n_atoms].times_ms, of_b[n_atoms].times_ms, strict=True)
-            ratio = Quartiles.of([mine / its for mine, its in pairs])
+            ratio = time_ratio(of_a[n_atoms], of_b[n_atoms])
             if ratio.high < 1 or ratio.low > 1:
                 decided.append((math.log(n_atoms), math.log(ratio.median)))
         for (x, y), (x_next, y_next) in pairwise(decided):

@@ -7,7 +7,7 @@ from typing import Any
 
 from accel.memory import Memory
 from accel.table import Cell, Table, benchmark_notes, benchmark_record, plain
-from accel.tune import Point, TuneResult
+from accel.tune import Point, TuneResult, time_ratio
 
 TUNE_COLUMNS = (
     "plan", "dtype", "atoms", "ms", "IQR ms", "µs/atom", "× reference", "IQR ×", "ΔF rms meV/Å",
@@ -52,15 +52,16 @@ def _row(point: Point, result: TuneResult) -> tuple[Cell, ...]:
 
 def tune_notes(result: TuneResult) -> list[str]:
     """What belongs under the table: the choice, where others are better, what failed and why."""
-    budget = result.budget
+    budget, measurements = result.budget, [point.measurement for point in result.points]
     notes = [
         f"The fastest plan inside {budget.force_rmse_mev_per_a:g} meV/Å (largest "
         f"{budget.force_max_mev_per_a:g}) and {budget.energy_mev_per_atom:g} meV/atom is "
         f"{result.winner.name}."
     ]
+    winners = {one.system.name: one for one in measurements if one.plan == result.winner}
     for point in result.points:
         one = point.measurement
-        if point.fastest and one.plan != result.winner:
+        if point.fastest and time_ratio(one, winners[one.system.name]).high < 1:
             notes.append(f"On {one.system.name} {one.plan.name} is faster.")
     notes += [one.sentence for one in result.break_even]
     for point in result.points:

@@ -167,6 +167,20 @@ def test_a_tie_is_no_break_even() -> None:
     assert not [one for one in break_even(points) if {one.smaller, one.larger} == {"a", "b"}]
 
 
+@pytest.mark.parametrize(("times_ms", "is_said"), [((4.0, 4.0), True), ((4.0, 6.0), False)])
+def test_another_plan_is_called_faster_on_a_size_where_it_is_beyond_the_scatter(
+    times_ms: tuple[float, float], is_said: bool
+) -> None:
+    measurements = (
+        reference(10), measured("a", 10, 5.0, 5.0), measured("b", 10, *times_ms),
+        reference(90), measured("a", 90, 5.0, 5.0), measured("b", 90, 50.0, 50.0),
+    )  # fmt: skip
+    points = judge(result(*measurements), BUDGET)
+    tuned = TuneResult(BUDGET, winner(points), points, (), (), {}, result(*measurements))
+    assert tuned.winner.name == "a"
+    assert ("On 10 atoms b is faster." in tune_notes(tuned)) is is_said
+
+
 def test_a_plan_outside_the_budget_overtakes_nobody() -> None:
     points = judge(
         result(
