@@ -36,7 +36,6 @@ if TYPE_CHECKING:
 
     from accel.plan import Plan
 
-
 _MEV = 1e3
 _FREE = ("n_steps", "check_every")
 """What may change when a run goes on."""
