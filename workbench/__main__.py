@@ -52,6 +52,10 @@ async def _run(arguments: argparse.Namespace) -> int:
     _log_to(config.state_folder, verbose=arguments.verbose)
     # On the screens nobody can type into the terminal: log in first, or use a key or a master connection.
     prompter = None if on_screen else TerminalPrompter()
+    if arguments.command == "init":
+        from workbench import headless
+
+        return await headless.init(config, arguments, TerminalPrompter())
     async with open_services(config, prompter) as services:
         if not on_screen:
             from workbench import headless

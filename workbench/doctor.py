@@ -52,8 +52,8 @@ def judge(facts: Mapping[str, Any]) -> Sequence[Finding]:
         findings.append(Finding("import torch, mace", torch["error"], good=False, advice=_INSTALL))
     else:
         findings.append(Finding("import torch, mace", "works"))
-        gpus = ", ".join(torch["gpus"]) or "none: runs use the CPU"
-        findings.append(Finding("GPU", gpus))
+        findings.append(Finding("CUDA", torch["cuda"] or "torch was built without it: runs use the CPU"))
+        findings.append(Finding("GPU", ", ".join(torch["gpus"]) or "none on the host that was asked"))
     compiler = facts["compiler"]
     findings.append(
         Finding("C++ compiler", compiler or "none", advice="" if compiler else "torch.compile needs one")

@@ -8,16 +8,20 @@ import json
 import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 from workbench import report
 from workbench.cli import EXIT_FAILED, EXIT_OK
+from workbench.config import Config
 from workbench.errors import SpecRefused
+from workbench.init import initialise
 from workbench.model.job import Job, JobState, Resources
+from workbench.model.profile import ClusterProfile
 from workbench.model.record import job_record
 from workbench.model.run import Run
 from workbench.plain import plain
+from workbench.ports import Prompter
 from workbench.recipes import find_spec, recipes
 from workbench.services import Services
 
@@ -28,6 +32,27 @@ _FOLLOW_S = 0.2
 async def run(services: Services, arguments: argparse.Namespace) -> int:
     """Do what a command asks; its exit status."""
     return await _COMMANDS[arguments.command](services, arguments)
+
+
+async def init(config: Config, arguments: argparse.Namespace, prompter: Prompter) -> int:
+    """Write a profile; it is not of the services, for its place is in no configuration yet."""
+    known = config.profiles.get(arguments.name)
+    kind = arguments.connection or (known.connection if known else "asyncssh")
+    described = replace(
+        known or ClusterProfile(arguments.name),
+        connection=kind,
+        host="" if kind == "local" else arguments.host or (known.host if known else "") or arguments.name,
+        ssh_config="" if kind == "local" else arguments.ssh_config or (known.ssh_config if known else ""),
+    )
+    asking = not arguments.yes and sys.stdin.isatty()
+    written = await initialise(described, prompter, asking=asking, sure=arguments.yes)
+    if arguments.json:
+        _print_json(asdict(written))
+    else:
+        state = "has the profile" if written.changed else "had the profile as it is already"
+        _say(f"{written.path} {state}; `mace-workbench doctor {written.name}` checks it.")
+        print(written.path)
+    return EXIT_OK
 
 
 async def _demo(services: Services, arguments: argparse.Namespace) -> int:

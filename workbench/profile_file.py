@@ -36,8 +36,9 @@ def with_profile(text: str, name: str, changes: Mapping[str, Value]) -> str:
     left = dict(changes)
     lines = text.rstrip("\n").split("\n") if text.strip() else []
     start = _start(lines, name)
+    kept: list[str] = []
     if start is None:
-        before, kept, after = [*lines, *([""] if lines else []), f"[profiles.{name}]"], [], []
+        before, after = [*lines, *([""] if lines else []), f"[profiles.{name}]"], []
     else:
         end, kept = _section(lines, start + 1, left)
         before, after = lines[: start + 1], lines[end:]
@@ -75,7 +76,7 @@ def read_config(path: Path) -> str | None:
 
 
 def write_config(path: Path, text: str, before: str | None) -> None:
-    """Put `text` in place of `before`, none for no file; the old file stays as `.bak` until the new one is there.
+    """Put `text` in place of `before`, none for no file; `.bak` is the old one until the new one is there.
 
     Raises:
         ConfigError: It cannot be written, or has been changed by somebody else meanwhile.
@@ -106,7 +107,7 @@ def write_config(path: Path, text: str, before: str | None) -> None:
 
 
 def _section(lines: list[str], start: int, changes: dict[str, Value]) -> tuple[int, list[str]]:
-    """Where the section ends, and its lines with the changes made that are of keys in it; those are taken out."""
+    """Where the section ends, and its lines after those changes that are of its keys, which are used up."""
     kept: list[str] = []
     at = start
     while at < len(lines) and not lines[at].lstrip().startswith("["):
@@ -126,7 +127,7 @@ def _section(lines: list[str], start: int, changes: dict[str, Value]) -> tuple[i
 
 
 def _statement(lines: list[str], start: int) -> tuple[int, Mapping[str, Any]]:
-    """Where the statement that begins in a line ends, and what it says: as many lines as can be read alone."""
+    """Where the statement that begins in a line ends, and what it says: the fewest lines that are TOML."""
     for end in range(start + 1, len(lines) + 1):
         try:
             return end, tomllib.loads("\n".join(lines[start:end]))
@@ -175,6 +176,6 @@ def _verify(before: Mapping[str, Any], after: str, name: str, changes: Mapping[s
         good = False
     if not good:
         raise ConfigError(
-            f"The profile {name} is not written as a section [profiles.{name}] with a key a line, and cannot be "
-            "changed by the program: change it by hand."
+            f"The profile {name} is not written as a section [profiles.{name}] with a key a line, and cannot "
+            "be changed by the program: change it by hand."
         )

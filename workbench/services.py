@@ -39,6 +39,7 @@ from workbench.ports import Connection, FileChunk, Prompter
 from workbench.recipes import find_spec, with_absolute_paths
 from workbench.remote import bundle
 from workbench.remote.dialled import NoPrompter
+from workbench.scheduler_check import examine_scheduler
 from workbench.site import Site, connection_of, open_site
 from workbench.store import Store
 
@@ -316,9 +317,10 @@ class Services:
     async def examine(self, profile: str | None = None) -> Sequence[Finding]:
         """Check that a profile has all that runs need."""
         site = await self._site(profile)
-        return await doctor.examine(
+        found = await doctor.examine(
             site.connection, site.python, site.work_folder, await self._code(site), site.profile.setup
         )
+        return [*found, *await examine_scheduler(site.connection, site.profile, site.work_folder)]
 
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end."""

@@ -14,7 +14,9 @@ _NOTHING = frozenset({"", "N/A", "(null)", "UNLIMITED", "NONE", "INFINITE"})
 _MOST_MINUTES = 10**7
 _DURATION = re.compile(r"(?:(\d{1,5})-)?(\d{1,6})(?::(\d{1,2}))?(?::(\d{1,2}))?", re.ASCII)
 _VERSION = re.compile(r"\d{1,4}(\.\d{1,6}){0,3}", re.ASCII)
-_OF_INTEREST = re.compile(r"(?:^|/)(?:mini)?(?:conda|forge|mamba)|anaconda|python|cuda|torch|mace|default", re.I)
+_OF_INTEREST = re.compile(r"conda|forge|mamba|python|cuda|torch|mace|default", re.IGNORECASE)
+_MODULE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+/@-]*[A-Za-z0-9_.+-]", re.ASCII)
+"""What may stand in a shell's line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +102,9 @@ class Survey:
 def parse_survey(data: bytes, record: str, field: str) -> Survey:
     """What the script has answered, which is cut at its two separators alone."""
     texts: dict[str, str] = {}
-    unanswered, folders, pythons = [], [], []
+    unanswered: list[str] = []
+    folders: list[Folder] = []
+    pythons: list[Interpreter] = []
     for part in data.decode(errors="replace").split(record)[1:]:
         kind, _, rest = part.removesuffix("\n").partition(field)
         code, _, text = rest.partition(field)
@@ -132,16 +136,14 @@ def parse_survey(data: bytes, record: str, field: str) -> Survey:
 
 
 def parse_minutes(text: str) -> int | None:
-    """A duration of Slurm's, `[days-]hours:minutes:seconds`, in whole minutes; none where there is no limit."""
+    """A duration of Slurm's, `days-hours:minutes:seconds`, in whole minutes; none for no limit."""
     text = text.strip()
     found = _DURATION.fullmatch(text)
     if text in _NOTHING or not found:
         return None
-    days, first, second, third = (int(part) if part else 0 for part in found.groups())
-    if found[1]:
-        minutes = 1440 * days + 60 * first + second
-    else:
-        minutes = 60 * first + second if found[4] else first
+    days, first, second = (int(part or 0) for part in found.groups()[:3])
+    with_hours = found[1] or found[4]  # `minutes` and `minutes:seconds` have none
+    minutes = 1440 * days + 60 * first + second if with_hours else first
     return min(minutes, _MOST_MINUTES) or None
 
 
@@ -165,13 +167,15 @@ def parse_partitions(text: str, nodes: str) -> Iterator[Partition]:
     for name, cpus, _, gres, _ in _rows(nodes, 5):
         before = shapes.get(name, (0, ""))
         # Of several kinds of node in one partition, the one with GPUs, for its GPUs are what is asked for.
-        shapes[name] = max(before, (_whole(cpus) or 0, parse_gpus(gres)), key=lambda shape: bool(shape[1]))
+        shapes[name] = max(
+            before, (_whole(cpus) or 0, parse_gpus(gres)), key=lambda shape: (bool(shape[1]), shape[0])
+        )
     for line in text.splitlines():
         facts = dict(re.findall(r"(\w+)=(\S*)", line))
         name = facts.get("PartitionName", "")
         if not name or facts.get("State", "UP") != "UP" or facts.get("RootOnly") == "YES":
             continue
-        cpus, gpus = shapes.get(name, (0, ""))
+        n_cpus, gpus = shapes.get(name, (0, ""))
         yield Partition(
             name=name,
             default=facts.get("Default") == "YES",
@@ -179,7 +183,7 @@ def parse_partitions(text: str, nodes: str) -> Iterator[Partition]:
             accounts=_allowed(facts.get("AllowAccounts", "")),
             qos=_allowed(facts.get("AllowQos", "")),
             n_nodes=_whole(facts.get("TotalNodes", "")) or 0,
-            n_cpus=cpus,
+            n_cpus=n_cpus,
             gpus=gpus,
         )
 
@@ -197,7 +201,7 @@ def parse_modules(text: str) -> Iterator[str]:
     """Of `module -t avail`: those that an environment for MACE may need."""
     for line in text.splitlines():
         name = re.sub(r"\((?:default|[A-Z,]+)\)$", "", line.strip()).removesuffix("@")
-        if name and not re.search(r"[:\s]|/$|[^!-~]", name) and _OF_INTEREST.search(name):
+        if _MODULE.fullmatch(name) and _OF_INTEREST.search(name):
             yield name
 
 

@@ -1,0 +1,118 @@
+"""`init` and `doctor` as a user starts them, against a real Slurm behind a real sshd."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from tests.cluster.cluster import Cluster
+from tests.waiting import until
+from workbench.config import load_config
+from workbench.model.job import Job, JobState
+from workbench.services import open_services
+
+ROOT = Path(__file__).parents[2]
+
+
+@dataclass
+class Laptop:
+    """A user's home folder, and the program started from there."""
+
+    home: Path
+    cluster: Cluster
+
+    @property
+    def config(self) -> Path:
+        return self.home / ".config/mace-workbench/config.toml"
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"HOME": str(self.home), "PATH": os.environ["PATH"]}
+
+    async def program(self, *arguments: str) -> tuple[int, str, str]:
+        """Its exit status, results and progress."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "workbench", *arguments, cwd=ROOT, env=self.env,
+            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, err = await process.communicate()
+        assert process.returncode is not None
+        return process.returncode, out.decode(), err.decode()
+
+    async def init(self, name: str, *arguments: str) -> tuple[int, str, str]:
+        where = ["--host", "login", "--ssh-config", str(self.cluster.ssh_config)]
+        return await self.program("init", name, *where, *arguments)
+
+
+@pytest.fixture
+def laptop(cluster: Cluster, tmp_path: Path) -> Laptop:
+    return Laptop(tmp_path, cluster)
+
+
+async def test_a_profile_is_written_from_what_the_cluster_says_and_runs_a_job(laptop: Laptop) -> None:
+    status, out, told = await laptop.init("csd3", "--json")
+    assert status == 0, told
+    written = json.loads(out)
+    assert written["changed"] is True
+    assert "mace-sl3-cpu on icelake (2 nodes of 76 cores" in written["not_asked"]["Account and partition"]
+    profile = load_config(laptop.env).profile()
+    assert (profile.name, profile.scheduler, profile.account) == ("csd3", "slurm", "mace-sl3-cpu")
+    assert (profile.partition, profile.time_limit_minutes) == ("icelake", 720)
+    assert profile.work_folder == "/home/mw123/rds/hpc-work/mace-workbench"
+    status, out, err = await laptop.program("submit", "demo", "--json")
+    assert status == 0, err
+    job_id = json.loads(out)["id"]
+    async with open_services(load_config(laptop.env)) as services:
+
+        async def ask() -> Job:
+            await services.refresh()
+            return services.job(job_id)
+
+        job = await until(ask, lambda job: job.state.is_over)
+        # It went through the queue to a node, where the site's own Python lacks torch, as init has said.
+        assert (job.state, job.status.node) == (JobState.FAILED, "cpu-q-1")
+        assert b"No module named" in await services.log(job_id)
+    assert "it lacks something; `mace-workbench doctor csd3 --create-env`" in told
+
+
+async def test_a_profile_that_is_there_is_shown_and_kept_unless_the_user_is_sure(laptop: Laptop) -> None:
+    laptop.config.parent.mkdir(parents=True)
+    mine = '# mine\n[profiles.csd3]\nconnection = "local" # by hand\n\n[profiles.other]\nslots = 3\n'
+    laptop.config.write_text(mine)
+    arguments = ("--connection", "openssh")
+    status, _, err = await laptop.init("csd3", *arguments)
+    assert status == 1
+    assert '-connection = "local" # by hand\n+connection = "openssh" # by hand' in err
+    assert "left as it is: choose another name" in err
+    assert laptop.config.read_text() == mine
+    status, out, err = await laptop.init("csd3", *arguments, "--yes")
+    assert (status, out.strip()) == (0, str(laptop.config)), err
+    text = laptop.config.read_text()
+    assert text.startswith('# mine\n[profiles.csd3]\nconnection = "openssh" # by hand\nhost = "login"\n')
+    assert text.endswith("\n\n[profiles.other]\nslots = 3\n")
+    assert [path.name for path in laptop.config.parent.iterdir()] == ["config.toml"]
+    status, _, err = await laptop.init("csd3", *arguments)
+    assert (status, laptop.config.read_text()) == (0, text)
+
+
+async def test_a_name_that_cannot_be_one_is_refused_before_anybody_is_asked(laptop: Laptop) -> None:
+    status, _, err = await laptop.init("a b")
+    assert (status, err) == (
+        1,
+        "mace-workbench: 'a b' cannot be the name of a profile: use letters, digits, - and _.\n",
+    )
+
+
+async def test_dotfiles_that_print_do_not_get_into_the_profile(laptop: Laptop) -> None:
+    config = laptop.home / "ssh_config"
+    config.write_text(f"User noisy1\n{laptop.cluster.ssh_config.read_text()}")
+    status, _, err = await laptop.program("init", "noisy", "--host", "login", "--ssh-config", str(config))
+    assert status == 0, err
+    assert load_config(laptop.env).profile("noisy").account == "mace-sl3-cpu"
+    assert "Welcome" not in laptop.config.read_text()
