@@ -1,4 +1,4 @@
-"""What `doctor` looks at beside the interpreter: the scheduler, whether it takes the profile's jobs, and the quota."""
+"""What `doctor` looks at beside the interpreter: the scheduler, whether it takes jobs, and the quota."""
 
 from __future__ import annotations
 

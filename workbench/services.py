@@ -56,6 +56,8 @@ _SLICE_BYTES = 1 << 17
 """Folded at a time: some ten milliseconds, so that a key press is not kept waiting."""
 _SUBMITTED_BY_OTHERS_S = 30.0
 """How long a submission that this program does not make may be one that another program makes."""
+_CODE_S = 86400.0
+"""How long a code folder is relied on: one that nobody has asked for in two days may be removed there."""
 _FETCH_S = 0.08
 """How long one fetch goes on through a backlog before what it has is drawn."""
 
@@ -374,11 +376,12 @@ class Services:
             self._submitting.discard(job.id)
         return self._keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
 
-    @staticmethod
-    async def _code(site: Site) -> str:
+    async def _code(self, site: Site) -> str:
         """The folder with the code of new runs, put there first where it is not."""
-        if site.code is None:
+        now = self._clock()
+        if site.code is None or now - site.code_at > _CODE_S:
             site.code = await bundle.deploy(site.connection, f"{site.work_folder}/code")
+            site.code_at = now
         return site.code
 
     @staticmethod

@@ -34,7 +34,8 @@ NODES = "icelake|56|1000|(null)|1\nicelake|76|257000|(null)|2\nampere|128|101000
     ("text", "minutes"),
     [
         ("7-00:00:00", 10080), ("12:00:00", 720), ("1-12", 2160), ("30", 30), ("30:00", 30),
-        ("1-02:03", 1563),        ("UNLIMITED", None), ("", None), ("later", None), ("0", None), ("-5", None), ("٣", None),
+        ("1-02:03", 1563),
+        ("UNLIMITED", None), ("", None), ("later", None), ("0", None), ("-5", None), ("٣", None),
     ],
 )  # fmt: skip
 def test_a_duration_is_whole_minutes(text: str, minutes: int | None) -> None:
