@@ -4,7 +4,7 @@ Every state of the code that was ever deployed has a folder in `WORK_FOLDER/code
 are many and not quite new, and that no run in `WORK_FOLDER/runs` needs whose end is not certain. KEEP is the
 name of the one that is in use by whoever asks.
 
-A deployment touches the folder that it finds. So a folder is first moved to `.away-NAME`, whole, looked at again,
+A deployment touches the folder that it finds. So a folder is first moved to `.away-NAME`, looked at again
 and moved back where it was touched or a run has come to need it. Only as `.gone-…`, from where nothing comes
 back, is it taken apart. Each step is one rename, which of several cleanings succeeds for one; what a cleaning
 that was cut off has left is put right by the next.
@@ -12,7 +12,8 @@ that was cut off has left is put right by the next.
 It runs with the host's own Python, from 3.6 on, and needs only the standard library.
 """
 
-# ruff: noqa: PTH, SIM105  # pathlib and contextlib take longer to load than the work takes
+# Paths are texts throughout, as `os.listdir` gives them.
+# ruff: noqa: PTH104, PTH116, PTH118, PTH120, PTH123, PTH208
 
 import os
 import re

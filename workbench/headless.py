@@ -12,10 +12,11 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from workbench import report
+from workbench.choosing import Chooser
 from workbench.cli import EXIT_FAILED, EXIT_OK
-from workbench.config import Config
+from workbench.config import Config, config_path
 from workbench.errors import SpecRefused
-from workbench.init import initialise
+from workbench.init import initialise, set_python
 from workbench.model.job import Job, JobState, Resources
 from workbench.model.profile import ClusterProfile
 from workbench.model.record import job_record
@@ -154,7 +155,25 @@ async def _compare(services: Services, arguments: argparse.Namespace) -> int:
     return EXIT_OK
 
 
+async def _create_environment(services: Services, arguments: argparse.Namespace) -> int:
+    """Make an environment for runs, its progress on standard error; prints the line for the profile."""
+    environment = await services.environment(
+        arguments.profile, arguments.create_env, arguments.base, arguments.requirement
+    )
+    if arguments.dry_run:
+        print(environment.script)
+        return EXIT_OK
+    await services.create_environment(arguments.profile, environment, _say)
+    print(f'python = "{plain(environment.python)}"')
+    name = arguments.profile or services.profiles()[0]
+    chooser = Chooser(asking=sys.stdin.isatty())
+    set_python(config_path(), name, environment.python, chooser, sure=arguments.yes)
+    return EXIT_OK
+
+
 async def _doctor(services: Services, arguments: argparse.Namespace) -> int:
+    if arguments.create_env is not None:
+        return await _create_environment(services, arguments)
     findings = await services.examine(arguments.profile)
     if arguments.json:
         _print_json([asdict(finding) for finding in findings])

@@ -138,6 +138,23 @@ def write_profile(
     return True
 
 
+def set_python(path: Path, name: str, python: str, chooser: Chooser, *, sure: bool) -> None:
+    """Set `python` of a profile, where the user wants it.
+
+    Raises:
+        ConfigError: The file cannot be understood or written.
+    """
+    if not sure and not chooser.whether(f"Set it in the profile {name}"):
+        say(f"The profile {name} was left as it is: put the line into it, or say --yes.")
+        return
+    before = read_config(path)
+    after = with_profile(before or "", name, {"python": python})
+    parse_config(after, str(path))
+    if after != before:
+        write_config(path, after, before)
+    say(f"{path}: python of {name} is set.")
+
+
 def _difference(old: str, new: str, name: str) -> str:
     if not old:
         return _plain_lines(new)

@@ -15,12 +15,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from jobs.protocol import EventDecoder
 from jobs.spec import RunSpec
 from workbench import doctor
 from workbench.config import LOCAL, Config
+from workbench.environment import Environment, accel_requirements, create
 from workbench.errors import (
     FileFailed,
     LinkLost,
@@ -323,6 +324,21 @@ class Services:
             site.connection, site.python, site.work_folder, await self._code(site), site.profile.setup
         )
         return [*found, *await examine_scheduler(site.connection, site.profile, site.work_folder)]
+
+    async def environment(
+        self, profile: str | None, folder: str, base: str, requirements: Sequence[str]
+    ) -> Environment:
+        """A Python environment that could be made where a profile runs its jobs; nothing is made yet."""
+        site = await self._site(profile)
+        # Below the work folder, as everything of this program.
+        path = str(PurePosixPath(site.work_folder, folder or "env"))
+        return Environment(path, base, requirements or accel_requirements(), site.profile.setup)
+
+    async def create_environment(
+        self, profile: str | None, environment: Environment, hear: Callable[[str], None]
+    ) -> None:
+        """Make it, handing on what the commands say."""
+        await create((await self._site(profile)).connection, environment, hear)
 
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end."""
