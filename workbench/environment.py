@@ -22,7 +22,7 @@ _EXTRA = "accel"
 _OF_EXTRA = re.compile(rf"""(?:\s+and\s+)?\bextra\s*==\s*["']{_EXTRA}["']""")
 _OLDEST = (3, 11)
 _ASK_VERSION = f"import sys; sys.exit(sys.version_info < {_OLDEST})"
-_STEP = 'eval "$1" || exit; shift; exec "$@" 2>&1'
+_STEP = 'eval "$1"; shift; exec "$@" 2>&1'
 """The profile's setup, and then a command with all that it says on one stream."""
 
 
@@ -111,7 +111,8 @@ async def create(connection: Connection, environment: Environment, hear: Callabl
 
 
 def _after_setup(environment: Environment, command: Sequence[str]) -> list[str]:
-    return ["bash", "-c", _STEP, "mace-workbench-environment", "\n".join([*environment.setup, ":"]), *command]
+    setup = "".join(f"{line}\n[ $? -eq 0 ] || exit\n" for line in environment.setup)
+    return ["bash", "-c", _STEP, "mace-workbench-environment", setup, *command]
 
 
 async def _run(

@@ -321,7 +321,12 @@ class Services:
         """Check that a profile has all that runs need."""
         site = await self._site(profile)
         found = await doctor.examine(
-            site.connection, site.python, site.work_folder, await self._code(site), site.profile.setup
+            site.connection,
+            site.python,
+            site.work_folder,
+            await self._code(site),
+            site.profile.setup,
+            site.profile.gpus,
         )
         return [*found, *await examine_scheduler(site.connection, site.profile, site.work_folder)]
 

@@ -116,3 +116,38 @@ async def test_dotfiles_that_print_do_not_get_into_the_profile(laptop: Laptop) -
     assert status == 0, err
     assert load_config(laptop.env).profile("noisy").account == "mace-sl3-cpu"
     assert "Welcome" not in laptop.config.read_text()
+
+
+async def test_the_doctor_looks_at_the_scheduler_and_names_what_it_refuses(laptop: Laptop) -> None:
+    await laptop.init("csd3", "--yes")
+    _, out, err = await laptop.program("doctor", "csd3", "--json")
+    found = {finding["subject"]: finding for finding in json.loads(out)}
+    assert found["sbatch"]["found"].startswith("slurm"), err
+    assert found["a job"]["good"], found["a job"]
+    assert "not known" in found["quota"]["found"]
+    assert not found["torch"]["good"]
+    laptop.config.write_text(laptop.config.read_text().replace('"icelake"', '"ampere"'))
+    status, out, _ = await laptop.program("doctor", "csd3", "--json")
+    refused = {finding["subject"]: finding for finding in json.loads(out)}["a job"]
+    assert (status, refused["good"]) == (1, False)
+    assert "--partition=ampere" in refused["found"]
+    assert "change account, partition, qos" in refused["advice"]
+
+
+async def test_an_environment_is_made_on_the_cluster_and_put_into_the_profile(laptop: Laptop) -> None:
+    await laptop.init("csd3", "--yes")
+    make = ("doctor", "csd3", "--create-env", "envs/tiny", "--requirement", "pip")
+    status, out, _ = await laptop.program(*make, "--dry-run")
+    folder = "/home/mw123/rds/hpc-work/mace-workbench/envs/tiny"
+    assert (status, out.splitlines()) == (
+        0,
+        [f"python3 -m venv {folder}", f"{folder}/bin/python -m pip install --progress-bar=off pip"],
+    )
+    status, out, err = await laptop.program(*make)
+    assert (status, out) == (0, f'python = "{folder}/bin/python"\n'), err
+    assert "Requirement already satisfied: pip" in err
+    assert "was left as it is" in err
+    assert load_config(laptop.env).profile("csd3").python == "/usr/bin/python3"
+    status, _, err = await laptop.program(*make, "--yes")
+    assert status == 0, err
+    assert load_config(laptop.env).profile("csd3").python == f"{folder}/bin/python"
