@@ -11,10 +11,15 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster import site
 from tests.cluster.cluster import Cluster
+from tests.contract.test_slurm_scheduler import Nobody
 from tests.waiting import until
 from workbench.config import load_config
+from workbench.init import survey
 from workbench.model.job import Job, JobState
+from workbench.remote import asyncssh_connection
+from workbench.remote.ssh_config import SshTarget
 from workbench.services import open_services
 
 ROOT = Path(__file__).parents[2]
@@ -53,6 +58,13 @@ class Laptop:
 @pytest.fixture
 def laptop(cluster: Cluster, tmp_path: Path) -> Laptop:
     return Laptop(tmp_path, cluster)
+
+
+def noisy(laptop: Laptop) -> Path:
+    """The ssh_config of a user whose dotfiles print."""
+    config = laptop.home / "ssh_config"
+    config.write_text(f"User {site.NOISY_USER.name}\n{laptop.cluster.ssh_config.read_text()}")
+    return config
 
 
 async def test_a_profile_is_written_from_what_the_cluster_says_and_runs_a_job(laptop: Laptop) -> None:
@@ -110,9 +122,8 @@ async def test_a_name_that_cannot_be_one_is_refused_before_anybody_is_asked(lapt
 
 
 async def test_dotfiles_that_print_do_not_get_into_the_profile(laptop: Laptop) -> None:
-    config = laptop.home / "ssh_config"
-    config.write_text(f"User noisy1\n{laptop.cluster.ssh_config.read_text()}")
-    status, _, err = await laptop.program("init", "noisy", "--host", "login", "--ssh-config", str(config))
+    config = str(noisy(laptop))
+    status, _, err = await laptop.program("init", "noisy", "--host", "login", "--ssh-config", config)
     assert status == 0, err
     assert load_config(laptop.env).profile("noisy").account == "mace-sl3-cpu"
     assert "Welcome" not in laptop.config.read_text()
@@ -151,3 +162,30 @@ async def test_an_environment_is_made_on_the_cluster_and_put_into_the_profile(la
     status, _, err = await laptop.program(*make, "--yes")
     assert status == 0, err
     assert load_config(laptop.env).profile("csd3").python == f"{folder}/bin/python"
+
+
+async def test_what_login_shells_alone_know_is_found(laptop: Laptop) -> None:
+    # The test cluster has neither modules nor conda: these stand for them, as a site's profile defines them.
+    home = laptop.cluster.state / f"home/{site.NOISY_USER.name}"
+    profile = home / ".bash_profile"
+    before = profile.read_text()
+    stand_ins = (
+        "module() { printf '/sw:\\npython/3.11\\ngromacs/1\\n' >&2; }\n"
+        'conda() { "$CONDA_EXE" "$@"; }\nexport CONDA_EXE=$HOME/conda\n'
+        "export SCRATCH=/tmp MODULESHOME=$HOME/modules\n"
+    )
+    (home / "modules/init").mkdir(parents=True)
+    (home / "modules/init/bash").touch()
+    (home / "conda").write_text('#!/bin/sh\nprintf \'{"envs": [\\n  "/opt/none"\\n]}\'\n')
+    (home / "conda").chmod(0o755)
+    profile.write_text(before + stand_ins)
+    try:
+        connection = await asyncssh_connection.connect(SshTarget("login", noisy(laptop)), Nobody())
+        found = await survey(connection)
+        await connection.close()
+    finally:
+        profile.write_text(before)
+    assert found.modules == ["python/3.11"]
+    assert found.module_init
+    assert found.conda == ["/opt/none"]
+    assert [folder.path for folder in found.folders][:2] == ["/home/noisy1/rds/hpc-work", "/tmp"]

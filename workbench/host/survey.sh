@@ -9,7 +9,7 @@ unset SLURM_CLUSTERS SINFO_FORMAT SQUEUE_FORMAT SQUEUE_FORMAT2
 tell() {
     local kind=$1 said code
     shift
-    said=$(timeout -k 2 "${patience:-20}" "$@" 2>&1 </dev/null)
+    said=$(timeout -k 2 20 "$@" 2>&1 </dev/null)
     code=$?
     printf '%s%s%s%s%s%s\n' "$record" "$kind" "$field" "$code" "$field" "$said"
 }
@@ -26,13 +26,12 @@ if type module >/dev/null 2>&1; then
         /usr/share/lmod/lmod/init/bash "${MODULESHOME:-/nowhere}/init/bash"; do
         [ -r "$init" ] && printf '%smodule_init%s0%s%s\n' "$record" "$field" "$field" "$init" && break
     done
-    # `module` is a function of this shell, which `timeout` cannot run.
-    said=$(module -t avail 2>&1 </dev/null)
-    printf '%smodules%s%s%s%s\n' "$record" "$field" "$?" "$field" "$said"
+    # `module` is a function of a login shell, which `timeout` cannot run by itself.
+    tell modules bash -lc 'module -t avail 2>&1'
 fi
 environments=
 if type conda >/dev/null 2>&1; then
-    environments=$(timeout 20 conda env list --json 2>/dev/null </dev/null)
+    environments=$(timeout 20 "${CONDA_EXE:-conda}" env list --json 2>/dev/null </dev/null)
     printf '%sconda%s%s%s%s\n' "$record" "$field" "$?" "$field" "$environments"
 fi
 
@@ -62,6 +61,7 @@ for name in ("torch", "mace-torch"):
     printf '%s\n' "$environments" | sed -n 's/^ *"\(\/.*\)",\{0,1\}$/\1\/bin\/python/p'
     printf '%s\n' "$folders" | while IFS= read -r folder; do
         ls -d "$folder"/*/bin/python "$folder"/.venv/bin/python "$folder"/.virtualenvs/*/bin/python \
+            "$folder"/*/envs/*/bin/python \
             "$folder"/mace-workbench/env/bin/python 2>/dev/null
     done
     command -v python3 python
