@@ -211,9 +211,10 @@ def _is_default(found: Survey, association: Association | None, partition: Parti
 
 def _described(association: Association | None, partition: Partition) -> str:
     gpus = f"GPUs {partition.gpus}" if partition.gpus else "no GPUs"
+    nodes = "1 node" if partition.n_nodes == 1 else f"{partition.n_nodes} nodes"
     account = f"{association.account} on " if association else ""
     limit = f", at most {_duration(partition.minutes)}" if partition.minutes else ""
-    return f"{account}{partition.name} ({partition.n_nodes} nodes of {partition.n_cpus} cores, {gpus}{limit})"
+    return f"{account}{partition.name} ({nodes} of {partition.n_cpus} cores, {gpus}{limit})"
 
 
 def _qos(
@@ -259,7 +260,7 @@ def _gpus(partition: Partition, chooser: Chooser) -> int | None:
     if not partition.gpus:
         return None
     most = int(last) if last.isdecimal() else 1
-    options = [str(number) for number in range(most + 1)]
+    options = ["no GPU", "1 GPU", *(f"{number} GPUs" for number in range(2, most + 1))][: most + 1]
     return chooser.choose("GPUs of a job that does not say how many", options, default=min(1, most))
 
 
