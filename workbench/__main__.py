@@ -60,6 +60,8 @@ async def _headless(config: Config, arguments: argparse.Namespace) -> int:
     from workbench.prompting import TerminalPrompter
     from workbench.services import open_services
 
+    if arguments.command == "init":
+        return await headless.init(config, arguments, TerminalPrompter())
     async with open_services(config, TerminalPrompter()) as services:
         return await headless.run(services, arguments)
 

@@ -96,7 +96,47 @@ def _parser() -> argparse.ArgumentParser:
     doctor = commands.add_parser("doctor", help="check that a profile has all that runs need")
     doctor.add_argument("profile", metavar="PROFILE", nargs="?", help="default: the default profile")
     _json(doctor)
+    _create_environment(doctor)
+    _init(commands.add_parser("init", help="write the profile of a cluster by asking the cluster"))
     return parser
+
+
+def _create_environment(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--create-env",
+        metavar="FOLDER",
+        nargs="?",
+        const="",
+        help="make a Python environment for runs there; default: `env` in the work folder",
+    )
+    parser.add_argument(
+        "--base", metavar="PYTHON", default="python3", help="to make it with, of 3.11 or newer"
+    )
+    parser.add_argument(
+        "--requirement",
+        metavar="REQ",
+        action="append",
+        default=[],
+        help="to install in place of what the accel extra needs; may be given again",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="print the commands that would make it")
+    parser.add_argument(
+        "--yes", action="store_true", help="set `python` of the profile to it, without asking"
+    )
+
+
+def _init(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="NAME", help="what to call the profile")
+    parser.add_argument("--host", metavar="ALIAS", help="as in `ssh ALIAS`; default: NAME")
+    kinds = ("asyncssh", "openssh", "paramiko", "local")
+    parser.add_argument("--connection", choices=kinds, help="default: asyncssh")
+    parser.add_argument("--ssh-config", metavar="FILE", help="read in place of ~/.ssh/config")
+    parser.add_argument(
+        "--yes",
+        action="store_true",
+        help="ask nothing: take the defaults, replace a profile of that name",
+    )
+    _json(parser)
 
 
 def _json(parser: argparse.ArgumentParser) -> None:

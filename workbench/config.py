@@ -74,13 +74,18 @@ class Config:
         return self.profiles[name]
 
 
+def config_path(env: Mapping[str, str] = os.environ) -> Path:
+    """Where the user's configuration is, or would be."""
+    return _folder(env, "XDG_CONFIG_HOME", ".config") / "config.toml"
+
+
 def load_config(env: Mapping[str, str] = os.environ) -> Config:
     """The user's configuration; a file that is not there is an empty one.
 
     Raises:
         ConfigError: The file cannot be read or understood.
     """
-    path = _folder(env, "XDG_CONFIG_HOME", ".config") / "config.toml"
+    path = config_path(env)
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:

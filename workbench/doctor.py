@@ -17,7 +17,7 @@ _INSTALL = "install the accel extra there: pip install 'mace-workbench[accel]'"
 
 
 async def examine(
-    connection: Connection, python: str, work_folder: str, code: str, setup: Sequence[str] = ()
+    connection: Connection, python: str, work_folder: str, code: str, setup: Sequence[str] = (), gpus: int = 0
 ) -> Sequence[Finding]:
     """Run the probe with the profile's interpreter, after the profile's setup, and judge what it says."""
     probe = [python, "-m", "jobs.probe", work_folder]
@@ -29,11 +29,11 @@ async def examine(
     except (CommandFailed, ValueError, IndexError) as error:
         advice = "set `python` of the profile to an interpreter that has torch and mace-torch"
         return [Finding("python", f"{python} cannot be used: {error}", good=False, advice=advice)]
-    return judge(facts)
+    return judge(facts, gpus)
 
 
-def judge(facts: Mapping[str, Any]) -> Sequence[Finding]:
-    """What the probe's facts mean."""
+def judge(facts: Mapping[str, Any], gpus: int = 0) -> Sequence[Finding]:
+    """What the probe's facts mean where jobs ask for so many GPUs."""
     version = tuple(int(part) for part in facts["python"].split("."))
     findings = [
         Finding(
@@ -52,14 +52,27 @@ def judge(facts: Mapping[str, Any]) -> Sequence[Finding]:
         findings.append(Finding("import torch, mace", torch["error"], good=False, advice=_INSTALL))
     else:
         findings.append(Finding("import torch, mace", "works"))
-        gpus = ", ".join(torch["gpus"]) or "none: runs use the CPU"
-        findings.append(Finding("GPU", gpus))
+        findings += [_cuda(torch["cuda"], gpus), Finding("GPU", _gpus(torch["gpus"], gpus))]
     compiler = facts["compiler"]
     findings.append(
         Finding("C++ compiler", compiler or "none", advice="" if compiler else "torch.compile needs one")
     )
     findings.append(Finding("cores", str(facts["cores"])))
     return [*findings, _folder(facts)]
+
+
+def _cuda(version: str | None, gpus: int) -> Finding:
+    if version or not gpus:
+        return Finding("CUDA", version or "torch was built without it")
+    advice = "install a torch that was built for CUDA, or set `gpus` to 0"
+    return Finding(
+        "CUDA", f"torch was built without it, and jobs ask for {gpus} GPUs", good=False, advice=advice
+    )
+
+
+def _gpus(found: Sequence[str], wanted: int) -> str:
+    # A login node mostly has none, which says nothing of the nodes.
+    return ", ".join(found) or ("none here; jobs ask for them" if wanted else "none: runs use the CPU")
 
 
 def _folder(facts: Mapping[str, Any]) -> Finding:

@@ -15,12 +15,13 @@ from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from jobs.protocol import EventDecoder
 from jobs.spec import RunSpec
 from workbench import doctor
 from workbench.config import LOCAL, Config
+from workbench.environment import Environment, accel_requirements, create
 from workbench.errors import (
     FileFailed,
     LinkLost,
@@ -39,6 +40,7 @@ from workbench.ports import Connection, FileChunk, Prompter
 from workbench.recipes import find_spec, with_absolute_paths
 from workbench.remote import bundle
 from workbench.remote.dialled import NoPrompter
+from workbench.scheduler_check import examine_scheduler
 from workbench.site import Site, connection_of, open_site
 from workbench.store import Store
 
@@ -55,6 +57,8 @@ _SLICE_BYTES = 1 << 17
 """Folded at a time: some ten milliseconds, so that a key press is not kept waiting."""
 _SUBMITTED_BY_OTHERS_S = 30.0
 """How long a submission that this program does not make may be one that another program makes."""
+_CODE_S = 86400.0
+"""How long a code folder is relied on: one that nobody has asked for in two days may be removed there."""
 _FETCH_S = 0.08
 """How long one fetch goes on through a backlog before what it has is drawn."""
 
@@ -322,9 +326,30 @@ class Services:
     async def examine(self, profile: str | None = None) -> Sequence[Finding]:
         """Check that a profile has all that runs need."""
         site = await self._site(profile)
-        return await doctor.examine(
-            site.connection, site.python, site.work_folder, await self._code(site), site.profile.setup
+        found = await doctor.examine(
+            site.connection,
+            site.python,
+            site.work_folder,
+            await self._code(site),
+            site.profile.setup,
+            site.profile.gpus,
         )
+        return [*found, *await examine_scheduler(site.connection, site.profile, site.work_folder)]
+
+    async def environment(
+        self, profile: str | None, folder: str, base: str, requirements: Sequence[str]
+    ) -> Environment:
+        """A Python environment that could be made where a profile runs its jobs; nothing is made yet."""
+        site = await self._site(profile)
+        # Below the work folder, as everything of this program.
+        path = str(PurePosixPath(site.work_folder, folder or "env"))
+        return Environment(path, base, requirements or accel_requirements(), site.profile.setup)
+
+    async def create_environment(
+        self, profile: str | None, environment: Environment, hear: Callable[[str], None]
+    ) -> None:
+        """Make it, handing on what the commands say."""
+        await create((await self._site(profile)).connection, environment, hear)
 
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end."""
@@ -378,11 +403,12 @@ class Services:
             self._submitting.discard(job.id)
         return self._keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
 
-    @staticmethod
-    async def _code(site: Site) -> str:
+    async def _code(self, site: Site) -> str:
         """The folder with the code of new runs, put there first where it is not."""
-        if site.code is None:
+        now = self._clock()
+        if site.code is None or now - site.code_at > _CODE_S:
             site.code = await bundle.deploy(site.connection, f"{site.work_folder}/code")
+            site.code_at = now
         return site.code
 
     @staticmethod

@@ -33,6 +33,8 @@ class Site:
     python: str
     code: str | None = None
     """The code folder that new runs use, once it is there."""
+    code_at: float = 0.0
+    """When that was last seen to."""
 
 
 def connection_of(profile: ClusterProfile, prompter: Prompter) -> Connection:

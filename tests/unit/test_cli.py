@@ -10,7 +10,19 @@ import pytest
 from workbench import __version__
 
 _HEAVY = ("torch", "mace", "numpy", "pandas", "asyncssh", "paramiko", "plotext")
-_COMMANDS = ("demo", "submit", "jobs", "logs", "resubmit", "requeue", "cancel", "runs", "compare", "doctor")
+_COMMANDS = (
+    "demo",
+    "submit",
+    "jobs",
+    "logs",
+    "resubmit",
+    "requeue",
+    "cancel",
+    "runs",
+    "compare",
+    "doctor",
+    "init",
+)
 _LOADED = f"import json, sys; print(json.dumps([name for name in {_HEAVY!r} if name in sys.modules]))"
 
 
@@ -51,6 +63,7 @@ def test_help_names_every_command(tmp_path: Path) -> None:
         "runs",
         "compare",
         "doctor",
+        "init",
     ]:
         assert f"    {command} " in text
     assert "exit status" in text

@@ -46,6 +46,14 @@ def test_what_is_missing_is_named_with_what_to_do(facts: dict[str, Any], subject
     assert advice in found[subject]
 
 
+def test_torch_without_cuda_is_bad_only_where_jobs_ask_for_gpus() -> None:
+    (finding,) = (each for each in judge(GOOD, gpus=2) if not each.good)
+    assert (finding.subject, "built for CUDA" in finding.advice) == ("CUDA", True)
+    with_cuda = {**GOOD, "torch": {"cuda": "12.4", "gpus": []}}
+    found = {each.subject: each.found for each in judge(with_cuda, gpus=2)}
+    assert (found["CUDA"], found["GPU"]) == ("12.4", "none here; jobs ask for them")
+
+
 async def test_the_probe_finds_this_interpreter_good(tmp_path: Path) -> None:
     findings = {finding.subject: finding for finding in await look(sys.executable, tmp_path)}
     assert findings["import torch, mace"].found == "works"

@@ -53,12 +53,26 @@ async def deploy(connection: Connection, folder: str) -> str:
     sizes = await _sizes(connection, target)
     if sizes is None:
         await connection.put_tree(bundle.files, target)
+        await _clean(connection, folder, target)
         return target
     for path, data in bundle.files.items():
         if sizes.get(path) != len(data):
             log.warning("%s in %s on %s is damaged: put back", path, target, connection.host)
             await connection.write(f"{target}/{path}", data)
     return target
+
+
+async def _clean(connection: Connection, folder: str, target: str) -> None:
+    """Remove the code of earlier states that no run needs; where that cannot be done, nothing is lost."""
+    work_folder, name = folder.rpartition("/")[0], target.rpartition("/")[2]
+    # The host's own Python, for that of the profile may need the profile's setup.
+    argv = ["python3", "-E", "-S", f"{target}/jobs/clean.py", work_folder, name]
+    done = await connection.run(argv, check=False)
+    if done.exit_status:
+        said = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
+        log.warning("Old code in %s on %s was not removed: %s", folder, connection.host, said)
+    for removed in done.stdout.decode(errors="replace").split():
+        log.info("Old code %s in %s on %s was removed: no run needs it", removed, folder, connection.host)
 
 
 def pack() -> Bundle:
@@ -90,9 +104,9 @@ def _files(package: str) -> Iterator[tuple[str, bytes]]:
 
 async def _sizes(connection: Connection, folder: str) -> dict[str, int] | None:
     """Of every file in a folder on the host, by path; None where there is no such folder."""
-    listing = await connection.run(
-        ["find", f"{folder}/", "-type", "f", "-exec", "wc", "-c", "{}", "+"], check=False
-    )
+    # The touch says to a cleaning, here or elsewhere, that the folder is in use.
+    script = 'touch -c "$1"; exec find "$1/" -type f -exec wc -c {} +'
+    listing = await connection.run(["sh", "-c", script, "mace-workbench-code", folder], check=False)
     # It also complains where a file vanishes under its eyes, as Python's caches do.
     if listing.exit_status != 0 and not listing.stdout:
         return None
