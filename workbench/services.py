@@ -7,17 +7,14 @@ known job and run in memory, the store beneath them, and asks the hosts only whe
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
-import secrets
 import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from dataclasses import replace
+from pathlib import PurePosixPath
 
-from jobs.protocol import EventDecoder
 from jobs.spec import RunSpec
 from workbench import doctor
 from workbench.config import LOCAL, Config
@@ -26,53 +23,30 @@ from workbench.errors import (
     FileFailed,
     LinkLost,
     NotAllowed,
-    NotFound,
     SchedulerError,
     StoreError,
     SubmissionUnclear,
     WorkbenchError,
 )
+from workbench.ledger import Ledger
 from workbench.model.finding import Finding
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
 from workbench.model.record import job_from_json, job_to_json
 from workbench.model.run import Run
 from workbench.ports import Connection, FileChunk, Prompter
 from workbench.recipes import find_spec, with_absolute_paths
-from workbench.remote import bundle
 from workbench.remote.dialled import NoPrompter
+from workbench.run_files import RunFiles
 from workbench.scheduler_check import examine_scheduler
-from workbench.site import Site, connection_of, open_site
+from workbench.site import Site, Sites
 from workbench.store import Store
 
 log = logging.getLogger(__name__)
 
 STORE_FILE = "store.sqlite"
-EVENTS_FILE = "events.jsonl"
-LOG_FILE = "stdout.log"
-RESULTS_FILE = "results.json"
 _DEMO = "demo"
-_ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
-_ID_LENGTH = 6
-_SLICE_BYTES = 1 << 17
-"""Folded at a time: some ten milliseconds, so that a key press is not kept waiting."""
 _SUBMITTED_BY_OTHERS_S = 30.0
 """How long a submission that this program does not make may be one that another program makes."""
-_CODE_S = 86400.0
-"""How long a code folder is relied on: one that nobody has asked for in two days may be removed there."""
-_FETCH_S = 0.08
-"""How long one fetch goes on through a backlog before what it has is drawn."""
-
-
-@dataclass
-class _Followed:
-    """A run's events as far as they are read."""
-
-    run: Run = field(default_factory=Run)
-    decoder: EventDecoder = field(default_factory=EventDecoder)
-    reading: asyncio.Lock = field(default_factory=asyncio.Lock)
-    replayed: bool = False
-    ended_attempt: int = 0
-    """The last attempt whose end was seen in its events."""
 
 
 @asynccontextmanager
@@ -99,17 +73,12 @@ class Services:
         self._config = config
         self._store = store
         self._clock = clock
-        self._prompter = prompter or NoPrompter()
-        self._connections: dict[str, Connection] = {}
-        self._sites: dict[str, Site] = {}
-        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._ledger = Ledger(store)
+        self._sites = Sites(config, prompter or NoPrompter())
+        self._files = RunFiles(store, self._ledger, self._connected)
         self._submitting: set[str] = set()
-        self._jobs: dict[str, Job] = {}
-        self._revision = 0
-        self._runs: defaultdict[str, _Followed] = defaultdict(_Followed)
-        self._searched = self._store_failed = False
+        self._searched = False
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._take_in_saved()
 
     # -- what is known ---------------------------------------------------------------------------
 
@@ -120,40 +89,28 @@ class Services:
 
     def jobs(self) -> Sequence[Job]:
         """All that is known, newest first, without asking anybody."""
-        return sorted(self._jobs.values(), key=lambda job: job.created_at, reverse=True)
+        return self._ledger.newest_first()
 
     def job(self, id_or_prefix: str) -> Job:
         """One job by its id, or by the beginning of its id."""
-        if id_or_prefix in self._jobs:
-            return self._jobs[id_or_prefix]
-        found = [job for job in self._jobs.values() if id_or_prefix and job.id.startswith(id_or_prefix)]
-        if len(found) == 1:
-            return found[0]
-        if found:
-            ids = ", ".join(sorted(job.id for job in found)[:5])
-            raise NotFound(f"{id_or_prefix!r} could be any of {len(found)} jobs ({ids}): say more of the id.")
-        raise NotFound(f"There is no job {id_or_prefix!r}; `mace-workbench jobs` lists them.")
+        return self._ledger.find(id_or_prefix)
 
     def run(self, job_id: str) -> Run:
         """What the events of a job have added up to so far, without asking anybody."""
-        return self._runs[job_id].run
+        return self._files.run(job_id)
 
     # -- asking ----------------------------------------------------------------------------------
 
     async def refresh(self) -> Sequence[Job]:
         """Ask the schedulers; the jobs that have changed, here or through another program."""
-        changed = {job.id: job for job in self._take_in_saved()}
+        changed = {job.id: job for job in self._ledger.take_in_saved()}
         if not self._searched:
             self._searched = True
             for name, described in self._config.profiles.items():
                 if described.connection == "local":  # where looking costs nothing
                     changed |= {job.id: job for job in await self.rediscover(name)}
-        active: defaultdict[str, list[Job]] = defaultdict(list)
-        for job in self._jobs.values():
-            if not job.state.is_over:
-                active[job.profile].append(job)
         failures = []
-        for profile, jobs in active.items():
+        for profile, jobs in self._ledger.active().items():
             try:
                 changed |= {job.id: job for job in await self._refresh_profile(profile, jobs)}
             except WorkbenchError as error:  # the other places are asked all the same
@@ -165,16 +122,14 @@ class Services:
     async def _refresh_profile(self, profile: str, jobs: Sequence[Job]) -> Sequence[Job]:
         """Ask one scheduler; the jobs that have changed."""
         changed = {job.id: job for job in await self._submitted_again(profile, jobs)}
-        statuses = await (await self._site(profile)).scheduler.poll(jobs)
+        statuses = await (await self._sites.of(profile)).scheduler.poll(jobs)
         for job in jobs:
             status = statuses.get(job.id)
-            if status is None or self._jobs[job.id] is not job:
+            if status is None or self._ledger[job.id] is not job:
                 continue
             heard = replace(job, status=status, as_of=self._clock())
-            self._jobs[job.id] = heard
-            if status != job.status:
+            if self._ledger.heard(heard):
                 changed[job.id] = heard
-                self._copy(self._store.save, heard)
         return list(changed.values())
 
     async def _submitted_again(self, profile: str, jobs: Sequence[Job]) -> Sequence[Job]:
@@ -189,21 +144,21 @@ class Services:
         ]
         for job in cut:
             try:
-                await self._submit(await self._site(profile), job)
+                await self._submit(await self._sites.of(profile), job)
             except SchedulerError as error:
                 log.warning("Job %s: %s", job.id, error)
-        return [self._jobs[job.id] for job in cut]
+        return [self._ledger[job.id] for job in cut]
 
     async def rediscover(self, profile: str | None = None) -> Sequence[Job]:
         """Find the jobs of a profile by their folders; those that were not known."""
-        site = await self._site(profile)
+        site = await self._sites.of(profile)
         listing = await site.connection.run(
             ["find", f"{site.work_folder}/runs", "-mindepth", "2", "-maxdepth", "2", "-name", "job.json"],
             check=False,  # no runs yet, no folder
         )
         found = []
         for path in listing.stdout.decode(errors="replace").splitlines():
-            if Path(path).parent.name in self._jobs:
+            if PurePosixPath(path).parent.name in self._ledger:
                 continue
             try:
                 job = job_from_json((await site.connection.read(path)).data)
@@ -212,33 +167,15 @@ class Services:
                 continue
             if job.profile not in self._config.profiles:
                 job = replace(job, profile=site.profile.name)
-            found.append(self._keep(job))
+            found.append(self._ledger.keep(job))
         return found
 
     async def fetch(self, job_id: str) -> bool:
         """Take in what is new of a run's events; true where anything was."""
         job = self.job(job_id)
-        followed = self._runs[job.id]
-        deadline = time.monotonic() + _FETCH_S
-        changed = False
-        async with followed.reading:
-            if not followed.replayed:
-                for offset, data in await asyncio.to_thread(self._store.pieces, job.id):
-                    for start in range(0, len(data), _SLICE_BYTES):
-                        piece = data[start : start + _SLICE_BYTES]
-                        changed |= followed.run.apply_all(followed.decoder.feed(piece, offset + start))
-                        await asyncio.sleep(0)
-                followed.replayed = True
-            while time.monotonic() < deadline:
-                chunk = await self._next_piece(job, followed.decoder.offset)
-                if not chunk.data:
-                    break
-                changed |= followed.run.apply_all(followed.decoder.feed(chunk.data, chunk.offset))
-                await asyncio.sleep(0)
-        if followed.run.finish and followed.ended_attempt != followed.run.attempt:
-            followed.ended_attempt = followed.run.attempt
-            if not job.state.is_over:
-                (await self._site(job.profile)).scheduler.stir()
+        changed = await self._files.fetch(job)
+        if self._files.ended_anew(job.id) and not job.state.is_over:
+            (await self._sites.of(job.profile)).scheduler.stir()
         return changed
 
     async def fetch_all(self, job_id: str) -> Run:
@@ -247,48 +184,17 @@ class Services:
             pass
         return self.run(job_id)
 
-    async def _next_piece(self, job: Job, offset: int) -> FileChunk:
-        """The next piece of a run's events, kept in the store before it is handed on."""
-        try:
-            chunk = await (await self._site(job.profile)).connection.read(
-                f"{job.folder}/{EVENTS_FILE}", offset, _SLICE_BYTES
-            )
-        except FileFailed:  # the run has not written yet
-            return FileChunk(offset, b"", 0)
-        if chunk.data:
-            await asyncio.to_thread(self._copy, self._store.append, job.id, chunk.offset, chunk.data)
-        return chunk
-
     async def log(self, job_id: str, *, tail_bytes: int | None = None) -> bytes:
         """The run's standard output and error, or the end of it; empty before it starts."""
         return (await self.log_chunk(job_id, tail_bytes=tail_bytes)).data
 
     async def log_chunk(self, job_id: str, offset: int = 0, *, tail_bytes: int | None = None) -> FileChunk:
         """The run's standard output and error from `offset` on, or at most its last `tail_bytes`."""
-        job = self.job(job_id)
-        connection, path = (await self._site(job.profile)).connection, f"{job.folder}/{LOG_FILE}"
-        try:
-            if tail_bytes is not None:
-                offset = max(offset, (await connection.read(path, 0, 0)).size - tail_bytes)
-            return await connection.read(path, offset)
-        except FileFailed:
-            return FileChunk(offset, b"", 0)
+        return await self._files.log_chunk(self.job(job_id), offset, tail_bytes=tail_bytes)
 
     async def results(self, job_id: str) -> Mapping[str, object]:
         """The results file of a finished run."""
-        job = self.job(job_id)
-        try:
-            data = (
-                await (await self._site(job.profile)).connection.read(f"{job.folder}/{RESULTS_FILE}")
-            ).data
-        except FileFailed:
-            raise NotAllowed(
-                f"Job {job.id} has no results ({job.state.lower()}): `mace-workbench logs {job.id}` says why."
-            ) from None
-        results = json.loads(data)
-        if not isinstance(results, dict):
-            raise NotAllowed(f"The results of job {job.id} are not what this program writes.")
-        return results
+        return await self._files.results(self.job(job_id))
 
     # -- doing -----------------------------------------------------------------------------------
 
@@ -310,7 +216,7 @@ class Services:
     async def resubmit(self, job_id: str, *, spec: JobSpec | None = None) -> Job:
         """Start a new run of a job that is over, in a new folder, changed by `spec` where it is given."""
         async with self._to_start_again(job_id) as job:
-            for other in self._jobs.values():
+            for other in self.jobs():
                 if other.resubmitted_from == job.id and not other.state.is_over:
                     raise NotAllowed(
                         f"Job {job.id} was resubmitted as {other.id}, which is {other.state.lower()}."
@@ -320,17 +226,17 @@ class Services:
     async def requeue(self, job_id: str) -> Job:
         """Start a job that is over once more in its own folder, so that it goes on from there."""
         async with self._to_start_again(job_id) as job:
-            key = await (await self._site(job.profile)).scheduler.requeue(job)
-            return self._keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
+            key = await (await self._sites.of(job.profile)).scheduler.requeue(job)
+            return self._ledger.keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
 
     async def examine(self, profile: str | None = None) -> Sequence[Finding]:
         """Check that a profile has all that runs need."""
-        site = await self._site(profile)
+        site = await self._sites.of(profile)
         found = await doctor.examine(
             site.connection,
             site.python,
             site.work_folder,
-            await self._code(site),
+            await site.deployed_code(self._clock()),
             site.profile.setup,
             site.profile.gpus,
         )
@@ -340,7 +246,7 @@ class Services:
         self, profile: str | None, folder: str, base: str, requirements: Sequence[str]
     ) -> Environment:
         """A Python environment that could be made where a profile runs its jobs; nothing is made yet."""
-        site = await self._site(profile)
+        site = await self._sites.of(profile)
         # Below the work folder, as everything of this program.
         path = str(PurePosixPath(site.work_folder, folder or "env"))
         return Environment(path, base, requirements or accel_requirements(), site.profile.setup)
@@ -349,29 +255,28 @@ class Services:
         self, profile: str | None, environment: Environment, hear: Callable[[str], None]
     ) -> None:
         """Make it, handing on what the commands say."""
-        await create((await self._site(profile)).connection, environment, hear)
+        await create((await self._sites.of(profile)).connection, environment, hear)
 
     async def cancel(self, job_id: str) -> Job:
         """Ask a job to end."""
         job = self.job(job_id)
         if job.state.is_over:
             raise NotAllowed(f"Job {job.id} is over already ({job.state.lower()}).")
-        await (await self._site(job.profile)).scheduler.cancel(job)
+        await (await self._sites.of(job.profile)).scheduler.cancel(job)
         await self.refresh()
-        return self._jobs[job.id]
+        return self._ledger[job.id]
 
     async def close(self) -> None:
         """Let go of hosts and store; jobs go on."""
-        for connection in self._connections.values():
-            await connection.close()
+        await self._sites.close()
         self._store.close()
 
     # -- inside ----------------------------------------------------------------------------------
 
     async def _start(self, spec: JobSpec, profile: str | None, *, resubmitted_from: str | None = None) -> Job:
-        site = await self._site(profile)
-        job_id = self._new_id()
-        job = self._keep(
+        site = await self._sites.of(profile)
+        job_id = self._ledger.new_id()
+        job = self._ledger.keep(
             Job(
                 id=job_id,
                 profile=site.profile.name,
@@ -388,7 +293,7 @@ class Services:
         """Have a job's files in its folder, and the job with its scheduler."""
         self._submitting.add(job.id)
         try:
-            code = await self._code(site)
+            code = await site.deployed_code(self._clock())
             files = {"spec.json": job.spec.run.to_json(), "job.json": job_to_json(job)}
             await asyncio.gather(  # one round trip
                 *(site.connection.write(f"{job.folder}/{name}", files[name].encode()) for name in files)
@@ -397,19 +302,11 @@ class Services:
         except (LinkLost, SubmissionUnclear):
             raise  # it may be there or not: `refresh` submits it again, which starts nothing twice
         except WorkbenchError as error:
-            self._keep(replace(job, status=JobStatus(JobState.FAILED, reason=str(error))))
+            self._ledger.keep(replace(job, status=JobStatus(JobState.FAILED, reason=str(error))))
             raise
         finally:
             self._submitting.discard(job.id)
-        return self._keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
-
-    async def _code(self, site: Site) -> str:
-        """The folder with the code of new runs, put there first where it is not."""
-        now = self._clock()
-        if site.code is None or now - site.code_at > _CODE_S:
-            site.code = await bundle.deploy(site.connection, f"{site.work_folder}/code")
-            site.code_at = now
-        return site.code
+        return self._ledger.keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
 
     @staticmethod
     def _command(site: Site, code: str, job: Job) -> tuple[list[str], dict[str, str]]:
@@ -428,17 +325,8 @@ class Services:
         }
         return [site.python, "-m", f"jobs.{run.experiment}", f"{job.folder}/spec.json"], env
 
-    async def _site(self, profile: str | None) -> Site:
-        described = self._config.profile(profile)
-        async with self._opening[described.name]:
-            if described.name not in self._sites:
-                # Kept also where the host cannot be reached: it knows that a login was refused.
-                if described.name not in self._connections:
-                    self._connections[described.name] = connection_of(described, self._prompter)
-                self._sites[described.name] = await open_site(
-                    described, self._connections[described.name], self._config.data_folder
-                )
-            return self._sites[described.name]
+    async def _connected(self, job: Job) -> Connection:
+        return (await self._sites.of(job.profile)).connection
 
     @asynccontextmanager
     async def _to_start_again(self, job_id: str) -> AsyncIterator[Job]:
@@ -449,34 +337,3 @@ class Services:
             if not job.state.is_over:
                 raise NotAllowed(f"Job {job.id} is not over ({job.state.lower()}): cancel it first.")
             yield job
-
-    def _keep(self, job: Job) -> Job:
-        self._store.save(job)
-        self._jobs[job.id] = job
-        return job
-
-    def _copy(self, keep: Callable[..., None], *what: object) -> None:
-        """Keep in the store what is safe on the host; what was heard counts also where the store is full."""
-        try:
-            keep(*what)
-        except StoreError as error:
-            if not self._store_failed:
-                log.warning("%s What is heard is shown, and read again at the next start.", error)
-            self._store_failed = True
-
-    def _take_in_saved(self) -> list[Job]:
-        """Jobs that were saved since the last look, by this program or another; those that are news."""
-        jobs, self._revision = self._store.jobs(self._revision)
-        news = []
-        for job in jobs:
-            known = self._jobs.get(job.id)
-            if known is None or replace(known, as_of=job.as_of) != job:
-                self._jobs[job.id] = job
-                news.append(job)
-        return news
-
-    def _new_id(self) -> str:
-        while True:
-            job_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
-            if job_id not in self._jobs:
-                return job_id

@@ -5,18 +5,24 @@ Beside `services`, the one module that names implementations of connections and 
 
 from __future__ import annotations
 
+import asyncio
 import sys
+from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
+from workbench.config import Config
 from workbench.model.profile import ClusterProfile
 from workbench.ports import Connection, Prompter, Scheduler
+from workbench.remote import bundle
 from workbench.remote.dialled import DialledConnection
 from workbench.remote.local import LocalConnection
 from workbench.remote.ssh_config import SshTarget
 from workbench.schedulers.process import ProcessScheduler
 from workbench.schedulers.slurm import SlurmScheduler, SlurmSettings
 
+_CODE_S = 86400.0
+"""How long a code folder is relied on: one that nobody has asked for in two days may be removed there."""
 _REMOTE_FOLDER = ".local/share/mace-workbench"
 _REMOTE_PYTHON = "python3"
 
@@ -35,6 +41,47 @@ class Site:
     """The code folder that new runs use, once it is there."""
     code_at: float = 0.0
     """When that was last seen to."""
+
+    async def deployed_code(self, now: float) -> str:
+        """The folder with the code of new runs, put there first where it is not."""
+        if self.code is None or now - self.code_at > _CODE_S:
+            self.code = await bundle.deploy(self.connection, f"{self.work_folder}/code")
+            self.code_at = now
+        return self.code
+
+
+class Sites:
+    """The sites of all profiles, each opened when it is first asked for."""
+
+    def __init__(self, config: Config, prompter: Prompter) -> None:
+        self._config = config
+        self._prompter = prompter
+        self._connections: dict[str, Connection] = {}
+        self._sites: dict[str, Site] = {}
+        self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+
+    async def of(self, profile: str | None) -> Site:
+        """The site of a profile, by default of the default one.
+
+        Raises:
+            NotFound: There is no such profile.
+            ConnectionFailed: The host cannot be talked to.
+        """
+        described = self._config.profile(profile)
+        async with self._opening[described.name]:
+            if described.name not in self._sites:
+                # Kept also where the host cannot be reached: it knows that a login was refused.
+                if described.name not in self._connections:
+                    self._connections[described.name] = connection_of(described, self._prompter)
+                self._sites[described.name] = await open_site(
+                    described, self._connections[described.name], self._config.data_folder
+                )
+            return self._sites[described.name]
+
+    async def close(self) -> None:
+        """Let go of every host."""
+        for connection in self._connections.values():
+            await connection.close()
 
 
 def connection_of(profile: ClusterProfile, prompter: Prompter) -> Connection:
