@@ -42,7 +42,7 @@ from accel.measurement import (
     Timed,
     ignore,
 )
-from accel.plan import REFERENCE, Plan, build_evaluator
+from accel.plan import REFERENCE, Plan, build_evaluator, resolve_plan
 from accel.prediction import Evaluator, Prediction
 from accel.systems import System
 
@@ -87,6 +87,7 @@ def run_benchmark(
     Raises:
         AccelError: A plan cannot be built, a structure cannot be taken, or the reference itself failed.
     """
+    plans = [resolve_plan(model, plan, device) for plan in plans]
     if REFERENCE not in plans:
         plans = [REFERENCE, *plans]
     names = [plan.name for plan in plans]
@@ -165,12 +166,15 @@ class Bench:
 
     def _gate(self, system: System, lanes: Sequence[_Lane]) -> None:
         """Judge each plan on moved atoms; its first call, which may compile, is timed."""
+        self._advance(0, f"gate on {system.name}")
         for index in range(_GATE_ROUNDS):
             atoms = self._moved(system.atoms)
             truth = self._answer(self._reference, atoms)
             for lane in lanes:
                 if lane.failure:
                     continue
+                if index == 0:  # said before, because it may compile for a minute
+                    self._advance(0, f"first call of {lane.plan.name} on {system.name}")
                 answer, ms = self._timed(lane, atoms)
                 if answer is not None and index == 0:
                     lane.first_ms = ms

@@ -10,7 +10,7 @@ from ase.calculators.calculator import Calculator as AseCalculator
 from ase.calculators.calculator import PropertyNotImplementedError, all_changes
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from accel.plan import Plan, build_evaluator, find_plan
+from accel.plan import Plan, build_evaluator, find_plan, resolve_plan
 from accel.reference import load_model
 
 if TYPE_CHECKING:
@@ -32,14 +32,17 @@ class Calculator(AseCalculator):
         *,
         device: str = "cpu",
         allow_pickle: bool = False,
+        stress: bool = False,
     ) -> None:
         """Apply the plan to the model.
 
         Args:
             model: A mace-torch model in fp64, or a name or path that `accel.reference.load_model` takes.
-            plan: A plan, its name, or its file.
+            plan: A plan, its name, or its file; `auto` for the fastest (`accel.auto`).
             device: Where to compute.
             allow_pickle: Whether `model` may be a pickle, which can run any code when it is opened.
+            stress: Compute stress at every call, whether it is asked for or not: who asks for forces first
+                and then for stress of the same atoms would have them computed twice.
 
         Raises:
             AccelError: The model cannot be loaded, or the plan cannot be applied to it.
@@ -47,8 +50,9 @@ class Calculator(AseCalculator):
         super().__init__()  # type: ignore[no-untyped-call]
         if isinstance(model, str):
             model = load_model(model, allow_pickle=allow_pickle)
-        self.plan = find_plan(plan) if isinstance(plan, str) else plan
+        self.plan = resolve_plan(model, find_plan(plan) if isinstance(plan, str) else plan, device)
         self._evaluator = build_evaluator(model, self.plan, device)
+        self._stress = stress
 
     def calculate(
         self,
@@ -65,7 +69,7 @@ class Calculator(AseCalculator):
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         taken = self.atoms
         assert isinstance(taken, Atoms)  # set by the line above
-        found = self._evaluator.evaluate(taken, stress="stress" in properties)
+        found = self._evaluator.evaluate(taken, stress=self._stress or "stress" in properties)
         results: dict[str, Any] = {
             "energy": found.energy_ev,
             "free_energy": found.energy_ev,

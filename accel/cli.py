@@ -7,19 +7,22 @@ says why; 2: the command is not understood.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryFile
 from typing import TYPE_CHECKING, Any
 
-from accel.errors import AccelError
+from accel.arguments import parse
+from accel.errors import AccelError, PlanError
 from accel.provenance import measured_on, provenance
 
 if TYPE_CHECKING:
     from torch import nn
-
-    from accel.measurement import Advanced, Compared, Noted, Timed
 
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _DONE, _FAILED, _INTERRUPTED = 0, 1, 130
@@ -27,10 +30,10 @@ _DONE, _FAILED, _INTERRUPTED = 0, 1, 130
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; its exit code."""
-    arguments = _parser().parse_args(argv)
+    arguments = parse(argv)
     for variable in _THREAD_VARIABLES:  # read once, when the libraries are loaded
         os.environ[variable] = str(arguments.threads)
-    commands = {"bench": _bench, "profile": _profile}
+    commands = {"bench": _bench, "profile": _profile, "tune": _tune, "md": _md, "eval": _eval}
     try:
         text, record = commands[arguments.command](arguments)
     except AccelError as error:
@@ -82,6 +85,55 @@ def _bench(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return "\n".join([table.text(), "", *notes]), record
 
 
+def _tune(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    from accel.auto import remember, tuned_on
+    from accel.data import labels, load_structures
+    from accel.plan import find_plan
+    from accel.systems import make_systems
+    from accel.tune import make_budget, run_tuning
+    from accel.tune_table import tune_notes, tune_record, tune_table
+
+    budget = make_budget(
+        arguments.force, arguments.energy, force_max=arguments.force_max, stress=arguments.stress
+    )
+    plans = [find_plan(name) for name in arguments.plans]
+    if arguments.out:
+        _check_plan_file(arguments.out)
+    model = _model(arguments)
+    structures = load_structures(arguments.structures)
+    systems = make_systems(model, structures, arguments.sizes)
+    show = _Progress()
+    try:
+        result = run_tuning(
+            model,
+            systems,
+            budget,
+            [atoms for atoms in structures if labels(atoms) is not None][: arguments.labelled],
+            plans=plans,
+            skip=arguments.skip,
+            repeats=arguments.repeats,
+            seed=arguments.seed,
+            stress=bool(arguments.stress),
+            memory=arguments.memory,
+            device=arguments.device,
+            report=show,
+        )
+    finally:
+        show.end()
+    plan = result.tuned_plan(tuned_on(model, systems, arguments.device))
+    if not plans:  # a choice among a few is not what `auto` promises
+        remember(model, plan, arguments.device)
+    where = provenance(device=arguments.device, threads=arguments.threads)
+    table = tune_table(result)
+    notes = [*tune_notes(result), f"Measured on {measured_on(where)}."]
+    if arguments.out:
+        _write_plan(arguments.out, plan.to_json())
+        notes.append(f"The plan is in {arguments.out}: give this path wherever a plan is asked for.")
+    record = {"measured_on": where, "table": table.record(), "notes": notes, **tune_record(result)}
+    record["plan"] = json.loads(plan.to_json())
+    return "\n".join([table.text(), "", *notes]), record
+
+
 def _profile(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from accel.data import load_structures, sized_system
     from accel.profile import profile_model
@@ -106,6 +158,66 @@ def _profile(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     return "\n".join([table.text(), "", *notes]), record
 
 
+def _md(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    from accel.data import load_structures, sized_system
+    from accel.dynamics import MdSettings
+    from accel.errors import DynamicsError
+    from accel.md import run_md
+    from accel.md_table import md_notes, md_record, md_table
+    from accel.plan import find_plan
+
+    names = [item.name for item in dataclasses.fields(MdSettings)]
+    settings = MdSettings(**{name: getattr(arguments, name) for name in names})
+    path = Path(arguments.output)
+    if path.exists() and not arguments.resume:
+        raise DynamicsError(
+            f"{path} is there already: --resume goes on with it, -o NAME.xyz writes elsewhere."
+        )
+    plan, model = find_plan(arguments.plan), _model(arguments)
+    frames = load_structures(arguments.structures)
+    atoms = sized_system(frames, arguments.size) if arguments.size else frames[0]
+    show = _Progress()
+    try:
+        result = run_md(
+            model, plan, atoms, settings, path, resume=arguments.resume, device=arguments.device, report=show
+        )
+    except OSError as error:
+        raise DynamicsError(f"{path} cannot be written: {error.strerror}.") from error
+    finally:
+        show.end()
+    where = provenance(device=arguments.device, threads=arguments.threads)
+    table = md_table(result)
+    notes = [*md_notes(result), f"Frames are in {path}.", f"Measured on {measured_on(where)}."]
+    record = {"measured_on": where, "table": table.record(), "notes": notes, **md_record(result)}
+    return "\n".join([table.text(), "", *notes]), record
+
+
+def _eval(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    from accel.evaluation import evaluate_file
+    from accel.plan import find_plan
+
+    show = _Progress()
+    try:
+        result = evaluate_file(
+            _model(arguments),
+            find_plan(arguments.plan),
+            arguments.structures,
+            Path(arguments.output),
+            device=arguments.device,
+            stress=arguments.stress,
+            report=show,
+        )
+    finally:
+        show.end()
+    where = provenance(device=arguments.device, threads=arguments.threads)
+    record = {"measured_on": where, "output": arguments.output, **dataclasses.asdict(result)}
+    return (
+        f"{result.n_frames} frames, {result.n_atoms} atoms in {result.seconds:.3g} s "
+        f"({result.seconds / result.n_atoms * 1e6:.3g} µs an atom, reading and writing included), "
+        f"in {arguments.output}.\nMeasured on {measured_on(where)}."
+    ), record
+
+
 def _model(arguments: argparse.Namespace) -> nn.Module:
     import torch
 
@@ -116,6 +228,28 @@ def _model(arguments: argparse.Namespace) -> nn.Module:
     return load_model(arguments.model, dtype=dtype, device=device, allow_pickle=arguments.allow_pickle)
 
 
+def _write_plan(path: Path, text: str) -> None:
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise PlanError(f"The plan cannot be written to {path}: {error.strerror}.") from error
+
+
+def _check_plan_file(path: Path) -> None:
+    """Refuse a place where nothing can be written before the minutes that it takes to find what to write."""
+    if path.suffix != ".json":
+        raise PlanError(f"{path} would not be taken for a plan's file: name it {path.name}.json.")
+    try:
+        with TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise PlanError(f"The plan cannot be written to {path}: {error.strerror}.") from error
+
+
 class _Progress:
     """One line on a terminal's stderr that is written over; elsewhere a line a stage."""
 
@@ -123,12 +257,13 @@ class _Progress:
         self._stage = ""
         self._live = sys.stderr.isatty()
 
-    def __call__(self, report: Timed | Compared | Advanced | Noted) -> None:
+    def __call__(self, report: object) -> None:
         from accel.measurement import Advanced
 
         if isinstance(report, Advanced) and (self._live or report.stage != self._stage):
             self._stage = report.stage
-            self.line(f"{100 * report.done // report.total:3} % {report.stage}")
+            share = f"{100 * report.done // report.total:3} %" if report.total else str(report.done)
+            self.line(f"{share} {report.stage}")
 
     def line(self, text: str) -> None:
         print(
@@ -146,71 +281,3 @@ class _Progress:
 def _failed(sentence: str) -> int:
     print(f"mace-accel: {sentence}", file=sys.stderr)
     return _FAILED
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="mace-accel", description="Measure MACE models.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
-
-    bench = commands.add_parser(
-        "bench", help="time and error of several plans on structures of several sizes"
-    )
-    _common(bench)
-    bench.add_argument("structures", help="a file that ASE reads, or shipped:liquid, shipped:test, …")
-    bench.add_argument("--plans", type=_names, default=["reference", "reference-fp32"], metavar="A,B,…")
-    bench.add_argument(
-        "--sizes",
-        type=_sizes,
-        default=[],
-        metavar="N,N,…",
-        help="atoms; without it the first structure as it is",
-    )
-    bench.add_argument(
-        "--labelled", type=_count, default=40, metavar="N", help="labelled structures to measure the error on"
-    )
-    bench.add_argument("--seed", type=_count, default=0, help="of the displacements")
-    bench.add_argument("--stress", action="store_true", help="compute stress too")
-    bench.set_defaults(repeats=20)
-
-    profile = commands.add_parser("profile", help="time and tensors of every step of a model")
-    _common(profile)
-    profile.add_argument("structures", nargs="?", default="shipped:liquid")
-    profile.add_argument("--dtype", choices=("float64", "float32"), default="float64")
-    profile.add_argument("--size", type=_positive, default=96, metavar="N", help="atoms")
-    profile.set_defaults(repeats=10)
-    return parser
-
-
-def _common(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("model", help="a shipped model, a folder with weights, or a .model file")
-    parser.add_argument("--repeats", type=_positive, metavar="N", help="evaluations that are timed")
-    parser.add_argument("--threads", type=_positive, default=1, metavar="N")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1, …")
-    parser.add_argument("--json", action="store_true", help="everything that was measured, as JSON")
-    parser.add_argument(
-        "--allow-pickle",
-        action="store_true",
-        help="open a .model file, which can run any code: trust its author",
-    )
-
-
-def _names(text: str) -> list[str]:
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _sizes(text: str) -> list[int]:
-    return [_positive(part) for part in text.split(",")]
-
-
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"{text} is less than 0")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is less than 1")
-    return number

@@ -11,7 +11,7 @@ import itertools
 import math
 import sqlite3
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +49,18 @@ def load_structures(name_or_path: str, *, limit: int = 0) -> list[Atoms]:
     Raises:
         StructureError: The file is missing, empty, unreadable, or holds positions that are no numbers.
     """
+    frames = list(iterate_structures(name_or_path))
+    if 0 < limit < len(frames):
+        frames = [frames[i * len(frames) // limit] for i in range(limit)]
+    return frames
+
+
+def iterate_structures(name_or_path: str) -> Iterator[Atoms]:
+    """The frames of a shipped set or of a file that ASE reads, one at a time where the format allows it.
+
+    Raises:
+        StructureError: As `load_structures`; frames before the one that cannot be used are handed out.
+    """
     path = _path(name_or_path)
     if not path.is_file():
         raise StructureError(
@@ -57,21 +69,24 @@ def load_structures(name_or_path: str, *, limit: int = 0) -> list[Atoms]:
         )
     if path.stat().st_size == 0:
         raise StructureError(f"The structure file {path} is empty.")
-    try:
-        frames = list(ase.io.iread(path, index=":"))
-    except _READ_ERRORS as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise StructureError(f"ASE cannot read structures from {path}: {reason}.") from error
-    if not frames:
-        raise StructureError(f"The structure file {path} holds no structures.")
+    frames = _read_frames(path)
+    number = 0
     for number, atoms in enumerate(frames, start=1):
         try:
             check_geometry(atoms)
         except StructureError as error:
             raise StructureError(f"Frame {number} of {path} cannot be used. {error}") from error
-    if 0 < limit < len(frames):
-        frames = [frames[i * len(frames) // limit] for i in range(limit)]
-    return frames
+        yield atoms
+    if not number:
+        raise StructureError(f"The structure file {path} holds no structures.")
+
+
+def _read_frames(path: Path) -> Iterator[Atoms]:
+    try:
+        yield from ase.io.iread(path, index=":")
+    except _READ_ERRORS as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise StructureError(f"ASE cannot read structures from {path}: {reason}.") from error
 
 
 def labels(atoms: Atoms) -> Prediction | None:

@@ -5,7 +5,8 @@ AccelError
 ├── StructureError    structures are missing, empty, or unreadable
 ├── PlanError         a plan is unknown or cannot be applied to this model
 ├── MissingBackend    a library or a device that the plan needs is not here
-└── ParityError       a technique disagreed with mace-torch in fp64
+├── ParityError       a technique disagreed with mace-torch in fp64
+└── DynamicsError     a trajectory cannot be begun, gone on with, or blew up
 """
 
 
@@ -31,3 +32,7 @@ class MissingBackend(AccelError):
 
 class ParityError(AccelError):
     """A technique disagreed with mace-torch in fp64 beyond its stated tolerance."""
+
+
+class DynamicsError(AccelError):
+    """A trajectory cannot be begun, cannot be gone on with, or blew up."""

@@ -29,6 +29,7 @@ DTYPES = ("float64", "float32")
 
 Option: TypeAlias = bool | int | float | str
 _NO_OPTIONS: Mapping[str, Option] = MappingProxyType({})
+_NOWHERE: Mapping[str, str] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +73,8 @@ ROUNDING_FP32 = ErrorBudget(0.1, 0.1, 1.0, 0.05)
 """Far below any model's own error; trained models show 0.002 to 0.01 meV/Å."""
 MIXED_FP32 = ErrorBudget(0.005, 0.02, 0.2, 0.02)
 """For single precision with geometry, energies and forces summed in double."""
+USUAL_BUDGET = ErrorBudget(0.01, 0.1, 1.0, 0.1)
+"""What a user may lose where none is named: a hundredth of what good models are wrong by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,11 +84,14 @@ class Plan:
     name: str
     technique: str = "mace"
     """`mace`: mace-torch as it is; `compile`: torch.compile; `swap`: mace-torch with rewritten operations
-    (`accel.swap`); `evaluator`: compiled kernels without autograd (`accel.evaluator`)."""
+    (`accel.swap`); `evaluator`: compiled kernels without autograd (`accel.evaluator`); `auto`: whichever of
+    these is fastest here inside the tolerance (`accel.auto`)."""
     dtype: str = "float64"
     options: Mapping[str, Option] = field(default_factory=lambda: _NO_OPTIONS)
     """The technique's own, by name."""
     tolerance: ErrorBudget = ROUNDING_FP64
+    tuned_on: Mapping[str, str] = field(default_factory=lambda: _NOWHERE)
+    """Where it was found to be the fastest: model, device, threads, systems, versions; else empty."""
 
     def __post_init__(self) -> None:
         if not self.name or not self.name.isprintable():
@@ -99,6 +105,7 @@ class Plan:
         """This plan as indented JSON, one key a line."""
         record = {item.name: getattr(self, item.name) for item in fields(self)}
         record |= {"options": dict(self.options), "tolerance": asdict(self.tolerance)}
+        record |= {"tuned_on": dict(self.tuned_on)}
         return json.dumps({"v": PLAN_VERSION, **record}, indent=2, allow_nan=False) + "\n"
 
     @classmethod
@@ -129,6 +136,9 @@ class Plan:
         options = record.get("options", {})
         if not isinstance(options, dict) or not all(isinstance(v, Option) for v in options.values()):
             raise PlanError("The plan's options should be a JSON object of plain values.")
+        tuned_on = record.get("tuned_on", {})
+        if not isinstance(tuned_on, dict) or not all(isinstance(value, str) for value in tuned_on.values()):
+            raise PlanError("The plan's tuned_on should be a JSON object of texts.")
         for name in ("name", "technique", "dtype"):
             if name in record and not isinstance(record[name], str):
                 raise PlanError(f"The plan's {name} should be text, not {record[name]!r}.")
@@ -147,6 +157,7 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
             Plan("swap-fp32", technique="swap", dtype="float32", tolerance=ROUNDING_FP32),
             Plan("exact", technique="evaluator"),
             Plan("fast", technique="evaluator", dtype="float32", tolerance=MIXED_FP32),
+            Plan("auto", technique="auto", tolerance=USUAL_BUDGET),
         )
     }
 )
@@ -184,6 +195,22 @@ def find_plan(name_or_path: str) -> Plan:
         return Plan.from_json(text)
     except PlanError as error:
         raise PlanError(f"{name_or_path}: {error}") from error
+
+
+def resolve_plan(model: nn.Module, plan: Plan, device: str = "cpu") -> Plan:
+    """The plan that `auto` stands for with this model here; any other as it is.
+
+    Where `auto` was never tuned for, that is done now (`accel.auto`).
+
+    Raises:
+        AccelError: Nothing can be tuned for this model.
+    """
+    if plan.technique != "auto":
+        return plan
+    from accel.auto import tuned_plan
+
+    _check_options(plan, {})
+    return tuned_plan(model, plan.tolerance, device)
 
 
 def build_evaluator(model: nn.Module, plan: Plan, device: str = "cpu") -> Evaluator:
@@ -232,11 +259,16 @@ def _build_evaluator(model: nn.Module, plan: Plan, device: str) -> Evaluator:
         raise MissingBackend(
             f"Plan {plan.name} needs {error.name}, which is not installed: pip install mace-workbench[accel]."
         ) from error
-    _check_options(plan, {})
+    _check_options(plan, {"threads": int, "radial_error": float})
     if device != "cpu":
         raise PlanError(f"Plan {plan.name} runs on the CPU only, not on {device}: use plan swap there.")
     dtype: Literal["float64", "float32"] = "float32" if plan.dtype == "float32" else "float64"
-    return CompiledEvaluator(model, dtype=dtype, threads=torch.get_num_threads())
+    options: Mapping[str, Any] = {"threads": torch.get_num_threads(), **plan.options}
+    return CompiledEvaluator(model, dtype=dtype, **options)
+
+
+def _build_auto(model: nn.Module, plan: Plan, device: str) -> Evaluator:
+    return build_evaluator(model, resolve_plan(model, plan, device), device)
 
 
 def _copied(model: nn.Module, plan: Plan) -> nn.Module:
@@ -270,7 +302,13 @@ def _check_options(plan: Plan, known: Mapping[str, type]) -> None:
 
 
 _BUILDERS: Mapping[str, Callable[[nn.Module, Plan, str], Evaluator]] = MappingProxyType(
-    {"mace": _build_mace, "compile": _build_compile, "swap": _build_swap, "evaluator": _build_evaluator}
+    {
+        "mace": _build_mace,
+        "compile": _build_compile,
+        "swap": _build_swap,
+        "evaluator": _build_evaluator,
+        "auto": _build_auto,
+    }
 )
 
 

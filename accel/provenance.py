@@ -17,7 +17,7 @@ from accel.errors import MissingBackend
 
 Value: TypeAlias = str | int | float | list[float] | dict[str, str] | None
 
-_PACKAGES = ("torch", "mace-torch", "e3nn", "numpy", "mace-workbench")
+_PACKAGES = ("torch", "mace-torch", "e3nn", "numpy", "numba", "mace-workbench")
 
 
 def provenance(*, device: str = "cpu", threads: int = 1) -> dict[str, Value]:

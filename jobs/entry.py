@@ -21,7 +21,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType, TracebackType
 from typing import Any, Protocol
@@ -57,6 +57,8 @@ class Outcome:
     """All of it, for the results file."""
     summary: Mapping[str, Json]
     """What is shown at once: `columns`, `rows`."""
+    files: Mapping[str, str] = field(default_factory=dict)
+    """Texts to be left beside the results, by the file's name."""
 
 
 class Work(Protocol):
@@ -127,6 +129,8 @@ class Attempt:
         self._start(spec, provenance(device=spec.device, threads=spec.threads))
         with ResourceSampler(self._writer.emit):
             outcome = work(spec, self._writer.emit)
+        for name, text_of_file in outcome.files.items():
+            write_text(self._folder / name, text_of_file)
         write_json(self._folder / RESULTS_FILE, {"spec": json.loads(spec.to_json()), **outcome.results})
         self._writer.emit(Result(RESULTS_FILE, outcome.summary), durable=True)
 
@@ -190,6 +194,15 @@ class Attempt:
 
 
 def write_json(path: Path, value: Mapping[str, Json]) -> None:
+    """Put a JSON file in place whole, or leave what was there before.
+
+    Raises:
+        OSError: There is no room, or no permission.
+    """
+    write_text(path, json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def write_text(path: Path, text: str) -> None:
     """Put a file in place whole, or leave what was there before.
 
     Raises:
@@ -198,8 +211,7 @@ def write_json(path: Path, value: Mapping[str, Json]) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            json.dump(value, file, indent=1, allow_nan=False)
-            file.write("\n")
+            file.write(text)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -58,9 +58,65 @@ class ProfileParameters:
     repeats: int = 10
 
 
-Parameters: TypeAlias = BenchmarkParameters | ProfileParameters
+@dataclass(frozen=True, slots=True)
+class TuneParameters:
+    """The fastest plan inside an error budget, for one model, these sizes and this machine."""
+
+    EXPERIMENT: ClassVar[str] = "tune"
+    energy_mev_per_atom: float = 0.01
+    """How far energies may be from mace-torch in fp64: root mean square over structures."""
+    force_rmse_mev_per_a: float = 0.1
+    force_max_mev_per_a: float = 1.0
+    stress_rmse_mev_per_a3: float = 0.1
+    """Judged only with `stress`."""
+    plans: tuple[str, ...] = ()
+    """Which to choose from, by name or file; empty for every plan and its variants."""
+    skip: tuple[str, ...] = ()
+    """Techniques to leave out: `compile` takes minutes for every plan."""
+    sizes: tuple[int, ...] = (18, 96, 192)
+    """Atoms of the systems that are timed; the nearest that can be built are taken."""
+    structures: str = "shipped:liquid"
+    labelled: str = "shipped:test"
+    """Structures on which the error is measured besides; empty for none."""
+    n_labelled: int = 40
+    repeats: int = 20
+    stress: bool = False
+    memory: bool = True
+    """Whether each plan's peak memory is measured, in a process of its own."""
+
+
+@dataclass(frozen=True, slots=True)
+class MdParameters:
+    """Dynamics or a minimisation from one structure; or the energy drift of several plans."""
+
+    EXPERIMENT: ClassVar[str] = "md"
+    plans: tuple[str, ...] = ("exact",)
+    """One that computes the forces; with `drift_starts`, those that are compared with the reference."""
+    structures: str = "shipped:liquid"
+    n_atoms: int = 0
+    """Atoms of the system made from those structures; 0 for the first as it is."""
+    ensemble: str = "nve"
+    """`nve`, `langevin`, `nose-hoover`, `npt`; or a minimisation, `fire` or `lbfgs`."""
+    n_steps: int = 1000
+    time_step_fs: float = 0.5
+    temperature_k: float = 300.0
+    pressure_bar: float = 1.0
+    damping_fs: float = 100.0
+    """Of the thermostat: the inverse of Langevin's friction, the period of a Nosé–Hoover chain."""
+    pressure_damping_fs: float = 1000.0
+    force_tolerance_ev_per_a: float = 0.01
+    """Largest force on an atom at which a minimisation ends."""
+    frame_every: int = 100
+    """Steps between two frames, each of them a checkpoint."""
+    check_every: int = 0
+    """Steps between two comparisons with mace-torch in fp64; 0 for none."""
+    drift_starts: int = 0
+    """Draws of velocities from which the NVE drift of all plans is compared; 0 for one trajectory instead."""
+
+
+Parameters: TypeAlias = BenchmarkParameters | ProfileParameters | TuneParameters | MdParameters
 EXPERIMENTS: Mapping[str, type[Parameters]] = MappingProxyType(
-    {kind.EXPERIMENT: kind for kind in (BenchmarkParameters, ProfileParameters)}
+    {kind.EXPERIMENT: kind for kind in (BenchmarkParameters, ProfileParameters, TuneParameters, MdParameters)}
 )
 
 

@@ -12,9 +12,13 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 from workbench.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, parse
 from workbench.errors import WorkbenchError
+
+if TYPE_CHECKING:
+    from workbench.config import Config
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -38,8 +42,6 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 async def _run(arguments: argparse.Namespace) -> int:
     from workbench.config import load_config
-    from workbench.prompting import TerminalPrompter
-    from workbench.services import open_services
 
     on_screen = not arguments.command or (arguments.command == "demo" and not arguments.headless)
     if on_screen and not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -50,21 +52,29 @@ async def _run(arguments: argparse.Namespace) -> int:
         return EXIT_USAGE
     config = load_config()
     _log_to(config.state_folder, verbose=arguments.verbose)
-    # On the screens nobody can type into the terminal: log in first, or use a key or a master connection.
-    prompter = None if on_screen else TerminalPrompter()
+    return await (_on_screen if on_screen else _headless)(config, arguments)
+
+
+async def _headless(config: Config, arguments: argparse.Namespace) -> int:
+    from workbench import headless
+    from workbench.prompting import TerminalPrompter
+    from workbench.services import open_services
+
     if arguments.command == "init":
-        from workbench import headless
-
         return await headless.init(config, arguments, TerminalPrompter())
+    async with open_services(config, TerminalPrompter()) as services:
+        return await headless.run(services, arguments)
+
+
+async def _on_screen(config: Config, arguments: argparse.Namespace) -> int:
+    from workbench.app import WorkbenchApp
+    from workbench.screens.ask import ScreenPrompter
+    from workbench.services import open_services
+
+    prompter = ScreenPrompter()
     async with open_services(config, prompter) as services:
-        if not on_screen:
-            from workbench import headless
-
-            return await headless.run(services, arguments)
-        from workbench.app import WorkbenchApp
-
         job = await services.start_demo() if arguments.command else None
-        app = WorkbenchApp(services, open_job=job.id if job else None)
+        prompter.app = app = WorkbenchApp(services, open_job=job.id if job else None)
         # Without this the terminal would be left as the screens need it.
         for number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, app.exit)

@@ -160,6 +160,9 @@ class Scheduler(Protocol):
     async def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """What is known of these jobs, by their ids; a job that is not in the answer is not known."""
 
+    def stir(self) -> None:
+        """Something has happened, so that the next poll is worth its cost even if it comes early."""
+
     async def cancel(self, job: Job) -> None:
         """Ask a job to end; that it has ended shows in a later poll."""
 

@@ -57,8 +57,6 @@ _SLICE_BYTES = 1 << 17
 """Folded at a time: some ten milliseconds, so that a key press is not kept waiting."""
 _SUBMITTED_BY_OTHERS_S = 30.0
 """How long a submission that this program does not make may be one that another program makes."""
-_CODE_S = 86400.0
-"""How long a code folder is relied on: one that nobody has asked for in two days may be removed there."""
 _FETCH_S = 0.08
 """How long one fetch goes on through a backlog before what it has is drawn."""
 
@@ -71,6 +69,8 @@ class _Followed:
     decoder: EventDecoder = field(default_factory=EventDecoder)
     reading: asyncio.Lock = field(default_factory=asyncio.Lock)
     replayed: bool = False
+    ended_attempt: int = 0
+    """The last attempt whose end was seen in its events."""
 
 
 @asynccontextmanager
@@ -233,6 +233,10 @@ class Services:
                     break
                 changed |= followed.run.apply_all(followed.decoder.feed(chunk.data, chunk.offset))
                 await asyncio.sleep(0)
+        if followed.run.finish and followed.ended_attempt != followed.run.attempt:
+            followed.ended_attempt = followed.run.attempt
+            if not job.state.is_over:
+                (await self._site(job.profile)).scheduler.stir()
         return changed
 
     async def fetch_all(self, job_id: str) -> Run:
@@ -400,7 +404,7 @@ class Services:
     async def _code(self, site: Site) -> str:
         """The folder with the code of new runs, put there first where it is not."""
         now = self._clock()
-        if site.code is None or now - site.code_at > _CODE_S:
+        if site.code is None or now - site.code_at > bundle.RELIED_ON_S:
             site.code = await bundle.deploy(site.connection, f"{site.work_folder}/code")
             site.code_at = now
         return site.code

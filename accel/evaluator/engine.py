@@ -59,9 +59,11 @@ class CompiledEvaluator:
         dtype: Working precision. Geometry, energies and forces are summed in fp64 in both.
         threads: Threads over blocks of atoms.
         skin_a: How far beyond the cutoff neighbours are kept, Å.
+        radial_error: Largest error of a tabulated derivative, as a fraction of the largest radial weight's
+            slope; by default what suits the precision.
 
     Raises:
-        PlanError: The model has a part that is not covered.
+        PlanError: The model has a part that is not covered, or an argument is out of range.
     """
 
     def __init__(
@@ -71,15 +73,22 @@ class CompiledEvaluator:
         dtype: Literal["float64", "float32"] = "float64",
         threads: int = 1,
         skin_a: float = 0.5,
+        radial_error: float | None = None,
     ) -> None:
         if dtype not in _RADIAL_TOLERANCE:
             raise PlanError(f"The compiled evaluator has no precision {dtype!r}: use 'float64' or 'float32'.")
         if threads < 1:
             raise PlanError(f"{threads} threads cannot evaluate a model: give 1 or more.")
+        if radial_error is None:
+            radial_error = _RADIAL_TOLERANCE[dtype]
+        if not 0 < radial_error < 1:
+            raise PlanError(
+                f"A radial table cannot be wrong by {radial_error}: give a part of 1, such as 1e-6."
+            )
         self.threads = threads
         self.dtype = dtype
         self._extracted = extract(model)
-        self._intervals = intervals_for(self._extracted.module, _RADIAL_TOLERANCE[dtype])
+        self._intervals = intervals_for(self._extracted.module, radial_error)
         self._neighbours = NeighbourList(self._extracted.cutoff_a, skin_a)
         self._structure: _Structure | None = None
         self._candidates: Candidates | None = None

@@ -8,6 +8,7 @@ import pytest
 
 from accel.cli import main
 from accel.table import BENCHMARK_COLUMNS, PROFILE_COLUMNS
+from accel.tune_table import TUNE_COLUMNS
 
 BENCH = ["bench", "h2co-small", "shipped:liquid", "--sizes", "6", "--repeats", "2", "--labelled", "1"]
 
@@ -53,6 +54,33 @@ def test_a_wrong_answer_is_printed_without_a_speed(
     assert any(note.startswith("strict is not timed on 6 atoms: ") for note in record["notes"])
 
 
+def test_tune_writes_a_plan_that_bench_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    plan = str(tmp_path / "mine.json")
+    limits = ["--force", "0.1meV/A", "--energy", "0.01meV/atom", "--plans", "reference-fp32"]
+    few = ["--sizes", "6", "--repeats", "2", "--labelled", "1"]
+    assert main(["tune", "h2co-small", "shipped:liquid", *few, *limits, "--out", plan, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert tuple(record["table"]["columns"]) == TUNE_COLUMNS
+    assert record["plan"] == json.loads(Path(plan).read_text())
+    assert record["plan"]["tolerance"]["force_rmse_mev_per_a"] == 0.1
+    assert record["plan"]["tuned_on"]["systems"] == "6 atoms"
+    assert not (tmp_path / "cache").exists()  # the fastest of two is not what `auto` should take
+    assert main([*BENCH, "--plans", plan]) == 0
+    assert record["plan"]["name"] in capsys.readouterr().out
+
+
+def test_a_plan_that_cannot_be_written_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    into = str(tmp_path / "file" / "mine.json")
+    assert main(["tune", "h2co-small", "--out", into]) == 1
+    assert f"The plan cannot be written to {into}: Not a directory" in capsys.readouterr().err
+
+
 def test_profile_prints_a_row_a_step(capsys: pytest.CaptureFixture[str]) -> None:
     assert (
         main(["profile", "h2co-small", "--size", "6", "--repeats", "1", "--dtype", "float32", "--json"]) == 0
@@ -73,6 +101,8 @@ def test_profile_prints_a_row_a_step(capsys: pytest.CaptureFixture[str]) -> None
         (["bench", "h2co-small", "gone.xyz"], "There is no structure file gone.xyz"),
         (["bench", "h2co-small", "shipped:liquid", "--plans", "warp"], "There is no plan 'warp'"),
         (["bench", "h2co-small", "shipped:liquid", "--device", "abacus"], "abacus"),
+        (["tune", "h2co-small", "--force", "0.1"], "'0.1' is no limit of force"),
+        (["tune", "h2co-small", "--plans", "auto"], "auto is what tuning finds"),
         (["profile", "nowhere"], "There is no model nowhere"),
     ],
 )

@@ -6,7 +6,8 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,12 @@ from workbench.services import STORE_FILE, Services
 from workbench.store import Store
 
 ROOT = Path(__file__).parents[2]
-TINY = ["parameters.sizes=[3]", "parameters.repeats=3", "parameters.n_labelled=2"]
+TINY = [
+    'parameters.plans=["reference"]',
+    "parameters.sizes=[3]",
+    "parameters.repeats=3",
+    "parameters.n_labelled=2",
+]
 AT_ONCE = Resources(time_limit_s=600)
 
 
@@ -31,10 +37,14 @@ def env(cluster: Cluster, tmp_path: Path) -> Mapping[str, str]:
     return {"HOME": str(tmp_path), "PATH": os.environ["PATH"], "XDG_CONFIG_HOME": str(cluster.client)}
 
 
-def open_services(env: Mapping[str, str], *, later_s: float = 0) -> Services:
+@asynccontextmanager
+async def opened(env: Mapping[str, str], *, later_s: float = 0) -> AsyncIterator[Services]:
     config = load_config(env)
-    store = Store(config.state_folder / STORE_FILE)
-    return Services(config, store, clock=lambda: time.time() + later_s)
+    services = Services(config, Store(config.state_folder / STORE_FILE), clock=lambda: time.time() + later_s)
+    try:
+        yield services
+    finally:
+        await services.close()
 
 
 async def ended(services: Services, job: Job) -> Job:
@@ -46,21 +56,20 @@ async def ended(services: Services, job: Job) -> Job:
 
 
 async def test_a_run_goes_through_the_queue_and_its_results_come_back(env: Mapping[str, str]) -> None:
-    services = open_services(env)
-    job = await services.submit(find_spec("demo", TINY), AT_ONCE)
-    assert job.state == JobState.PENDING
-    assert job.folder.startswith("/home/mw123/rds/hpc-work/mace-workbench/runs/")
-    job = await ended(services, job)
-    assert job.state == JobState.COMPLETED, await services.log(job.id)
-    run = await services.fetch_all(job.id)
-    assert run.finish is not None
-    assert run.start is not None
-    assert run.start.host == job.status.node == "cpu-q-1"
-    assert "spec" in await services.results(job.id)
-    await services.requeue(job.id)
-    job = await ended(services, job)
-    assert (await services.fetch_all(job.id)).attempt == 2
-    await services.close()
+    async with opened(env) as services:
+        job = await services.submit(find_spec("demo", TINY), AT_ONCE)
+        assert job.state == JobState.PENDING
+        assert job.folder.startswith("/home/mw123/rds/hpc-work/mace-workbench/runs/")
+        job = await ended(services, job)
+        assert job.state == JobState.COMPLETED, await services.log(job.id)
+        run = await services.fetch_all(job.id)
+        assert run.finish is not None
+        assert run.start is not None
+        assert run.start.host == job.status.node == "cpu-q-1"
+        assert "spec" in await services.results(job.id)
+        await services.requeue(job.id)
+        job = await ended(services, job)
+        assert (await services.fetch_all(job.id)).attempt == 2
 
 
 async def test_a_submission_of_a_program_that_was_killed_is_finished_by_the_next(
@@ -84,10 +93,9 @@ async def test_a_submission_of_a_program_that_was_killed_is_finished_by_the_next
     program.kill()
     await program.wait()
     assert job.state == JobState.SUBMITTING
-    services = open_services(env, later_s=60)
-    await services.refresh()
-    assert services.job(job.id).key is not None
-    assert (await ended(services, job)).state == JobState.COMPLETED
-    await services.close()
+    async with opened(env, later_s=60) as services:
+        await services.refresh()
+        assert services.job(job.id).key is not None
+        assert (await ended(services, job)).state == JobState.COMPLETED
     comments = cluster.login.run("squeue", "-h", "-t", "all", "-o", "%k", user=site.USER.name).stdout.split()
     assert comments.count(f"mw:{job.id}:1") == 1

@@ -1,10 +1,5 @@
 from __future__ import annotations
 
-import math
-
-from hypothesis import given
-from hypothesis import strategies as st
-
 from jobs.protocol import (
     Accuracy,
     Body,
@@ -20,7 +15,6 @@ from jobs.protocol import (
     Unknown,
 )
 from workbench.model.run import Run
-from workbench.model.series import Series
 
 
 def events(*bodies: Body | Unknown, attempt: int = 1, first: int = 1, t: float = 100.0) -> list[Event]:
@@ -91,17 +85,3 @@ def test_at_most_two_hundred_warnings_are_kept() -> None:
     run = Run()
     run.apply_all(events(*(Caution(str(index)) for index in range(500))))
     assert run.notes == [str(index) for index in range(300, 500)]
-
-
-@given(st.lists(st.floats(-1e9, 1e9), max_size=400), st.integers(2, 60))
-def test_thinning_keeps_the_extremes_and_the_order(values: list[float], most: int) -> None:
-    series = Series()
-    for index, value in enumerate(values):
-        series.append(index, value)
-    xs, ys = series.thinned(most)
-    assert len(xs) == len(ys) <= max(most, 2)
-    assert xs == sorted(xs)
-    assert all(values[int(x)] == y for x, y in zip(xs, ys, strict=True))
-    if values:
-        assert math.isclose(max(ys), max(values))
-        assert math.isclose(min(ys), min(values))

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.model.job import JobState
@@ -66,6 +66,7 @@ def test_an_answer_is_read() -> None:
     assert answer.now == 1700000300
 
 
+@settings(deadline=None)
 @given(st.text().filter(lambda name: "~r0~" not in name and "~f0~" not in name))
 def test_a_name_is_kept_whatever_it_is(name: str) -> None:
     data = said(["queue", *ROW[:-1], name], ["now", "1700000300"])
@@ -74,6 +75,7 @@ def test_a_name_is_kept_whatever_it_is(name: str) -> None:
     assert [entry.name for entry in answer.queue] == [name]
 
 
+@settings(deadline=None)
 @given(st.binary())
 def test_no_bytes_at_all_make_a_parser_raise(data: bytes) -> None:
     assert parse_answer(data, MARKS) == Answer(queue=[])
@@ -97,6 +99,7 @@ _VALUES = [
 _PIECES = st.sampled_from(["~r0~", "~f0~", *_KINDS, *_VALUES])
 
 
+@settings(deadline=None)
 @given(st.lists(_PIECES, max_size=60).map("".join))
 def test_no_mixture_of_what_is_expected_makes_a_parser_raise(text: str) -> None:
     answer = parse_answer(text.encode(), MARKS)
@@ -105,6 +108,7 @@ def test_no_mixture_of_what_is_expected_makes_a_parser_raise(text: str) -> None:
     assert submitted is None or submitted.outcome in ("job", "refused", "unclear")
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_no_text_makes_the_small_parsers_raise(text: str) -> None:
     assert isinstance(job_state(text), JobState)
@@ -119,6 +123,7 @@ def test_no_text_makes_the_small_parsers_raise(text: str) -> None:
     assert code is None or code >= 0
 
 
+@settings(deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambda inner: st.lists(inner)))
 def test_a_sentinel_with_wrong_values_is_none(value: object) -> None:
     for key in ("job", "state", "exit_code", "attempt"):

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from jobs.spec import RunSpec
@@ -68,6 +68,7 @@ def test_no_placeholder_is_left(name: str) -> None:
 _TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
 
+@settings(deadline=None)
 @given(
     folder=_TEXT,
     words=st.lists(_TEXT, min_size=1),
@@ -82,6 +83,7 @@ def test_whatever_is_put_in_the_script_is_a_script(
     assert (done.returncode, done.stderr) == (0, b"")
 
 
+@settings(deadline=None)
 @given(value=_TEXT.filter(lambda text: "\r" not in text))
 def test_a_value_cannot_become_a_directive(value: str) -> None:
     script = render(PLAIN, [value], {"X": value}, SlurmSettings())

@@ -20,16 +20,3 @@ class Series:
 
     def __len__(self) -> int:
         return len(self.ys)
-
-    def thinned(self, most: int) -> tuple[list[float], list[float]]:
-        """At most `most` points that keep the shape: of each stretch its lowest and its highest."""
-        n = len(self.ys)
-        if n <= most:
-            return self.xs.tolist(), self.ys.tolist()
-        stretches = max(1, most // 2)
-        kept: list[int] = []
-        for stretch in range(stretches):
-            indices = range(stretch * n // stretches, (stretch + 1) * n // stretches)
-            low, high = min(indices, key=self.ys.__getitem__), max(indices, key=self.ys.__getitem__)
-            kept += sorted({low, high})
-        return [self.xs[i] for i in kept], [self.ys[i] for i in kept]

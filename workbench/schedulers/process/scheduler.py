@@ -44,6 +44,7 @@ class ProcessScheduler:
         self._python = python
         self._grace_s = grace_s
         self._code: str | None = None
+        self._code_at = 0.0
         self._deploying = asyncio.Lock()
 
     async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
@@ -53,6 +54,9 @@ class ProcessScheduler:
     async def requeue(self, job: Job) -> JobKey:
         """Start a job that is over once more, in the same folder and by the same script."""
         return self._key(await self._start("requeue", job))
+
+    def stir(self) -> None:
+        """Nothing: every poll asks the host."""
 
     async def cancel(self, job: Job) -> None:
         """Ask a job to end."""
@@ -106,10 +110,11 @@ class ProcessScheduler:
         return answers
 
     async def _code_folder(self) -> str:
-        """Where `jobs` is on the host, brought there once."""
+        """Where `jobs` is on the host, seen to once a day."""
         async with self._deploying:
-            if self._code is None:
+            if self._code is None or time.time() - self._code_at > bundle.RELIED_ON_S:
                 self._code = await bundle.deploy(self._connection, f"{self._work_folder}/code")
+                self._code_at = time.time()
         return self._code
 
     def _key(self, answer: Mapping[str, Any]) -> JobKey:

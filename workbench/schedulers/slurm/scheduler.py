@@ -111,6 +111,10 @@ class SlurmScheduler:
             )
         return answer
 
+    def stir(self) -> None:
+        """Let the next poll ask, and those after it more often for a while."""
+        self.pace.stir()
+
     async def cancel(self, job: Job) -> None:
         """Ask a job to end; one that has ended already is left as it is."""
         if job.key is None:
