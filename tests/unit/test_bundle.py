@@ -58,6 +58,10 @@ def inside(folder: str) -> list[Path]:
     return list(Path(folder).iterdir())
 
 
+def modified(folder: Path) -> float:
+    return folder.stat().st_mtime
+
+
 def do_damage(kind: str, target: Path) -> None:
     victim = target / "travelling" / "shipped" / "odd name.xyz"
     match kind:
@@ -186,7 +190,7 @@ async def test_a_deployment_that_finds_its_folder_says_that_it_is_in_use(
     target = Path(await bundle.deploy(connection, f"{tmp_path}/code"))
     os.utime(target, (0, 0))
     await bundle.deploy(connection, f"{tmp_path}/code")
-    assert target.stat().st_mtime > 0
+    assert modified(target) > 0
     assert connection.trees == 1
 
 
@@ -200,6 +204,5 @@ async def test_a_cleaning_that_fails_does_not_stop_a_deployment(
     old.mkdir(parents=True)
     os.utime(old, (0, 0))
     target = await bundle.deploy(connection, f"{tmp_path}/code")
-    assert Path(target).is_dir()
-    assert old.is_dir()
+    assert set(inside(f"{tmp_path}/code")) == {Path(target), old}
     assert "was not removed: NotADirectoryError" in caplog.text

@@ -3,6 +3,8 @@
 record=$1 field=$2
 user=$(id -un)
 export LC_ALL=C TZ=UTC
+# Not everywhere is there a `timeout`.
+type timeout >/dev/null 2>&1 || timeout() { [ "$1" = -k ] && shift 2; shift; "$@"; }
 unset SLURM_CLUSTERS SINFO_FORMAT SQUEUE_FORMAT SQUEUE_FORMAT2
 
 # A command that hangs must not hold up the others.
