@@ -38,7 +38,7 @@ if type conda >/dev/null 2>&1; then
 fi
 
 folders=$(
-    for each in "$HOME/rds/hpc-work" "${SCRATCH:-}" "${WORK:-}" "${PSCRATCH:-}" "/scratch/$user" "/work/$user" "$HOME"; do
+    for each in "$HOME/rds/hpc-work" "${SCRATCH:-}" "${WORK:-}" "${PSCRATCH:-}" "/scratch/$user" "$HOME"; do
         [ -n "$each" ] && [ -d "$each" ] && [ -w "$each" ] && printf '%s\n' "$each"
     done | awk '!seen[$0]++'
 )
