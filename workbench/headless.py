@@ -161,7 +161,7 @@ async def _create_environment(services: Services, arguments: argparse.Namespace)
         arguments.profile, arguments.create_env, arguments.base, arguments.requirement
     )
     if arguments.dry_run:
-        print(environment.script)
+        print("\n".join(map(plain, environment.script.splitlines())))
         return EXIT_OK
     await services.create_environment(arguments.profile, environment, _say)
     print(f'python = "{plain(environment.python)}"')

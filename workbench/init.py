@@ -48,9 +48,8 @@ async def initialise(described: ClusterProfile, prompter: Prompter, *, asking: b
         ConfigError: The configuration cannot be understood or written.
     """
     path = config_path()
-    with_profile(
-        read_config(path) or "", described.name, {}
-    )  # before the user has answered a dozen questions
+    # Before the user has answered anything: a file that cannot be changed, or a name that cannot be one.
+    with_profile(read_config(path) or "", described.name, {})
     chooser = Chooser(asking)
     connection = connection_of(described, prompter)
     try:

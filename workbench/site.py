@@ -21,8 +21,6 @@ from workbench.remote.ssh_config import SshTarget
 from workbench.schedulers.process import ProcessScheduler
 from workbench.schedulers.slurm import SlurmScheduler, SlurmSettings
 
-_CODE_S = 86400.0
-"""How long a code folder is relied on: one that nobody has asked for in two days may be removed there."""
 _REMOTE_FOLDER = ".local/share/mace-workbench"
 _REMOTE_PYTHON = "python3"
 
@@ -44,7 +42,7 @@ class Site:
 
     async def deployed_code(self, now: float) -> str:
         """The folder with the code of new runs, put there first where it is not."""
-        if self.code is None or now - self.code_at > _CODE_S:
+        if self.code is None or now - self.code_at > bundle.RELIED_ON_S:
             self.code = await bundle.deploy(self.connection, f"{self.work_folder}/code")
             self.code_at = now
         return self.code

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import importlib
+import os
 import shutil
 import subprocess
 import sys
@@ -55,6 +56,10 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def inside(folder: str) -> list[Path]:
     return list(Path(folder).iterdir())
+
+
+def modified(folder: Path) -> float:
+    return folder.stat().st_mtime
 
 
 def do_damage(kind: str, target: Path) -> None:
@@ -177,3 +182,27 @@ async def test_a_place_that_cannot_be_written_is_named(
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(FileFailed, match="a part of the path is a file"):
         await bundle.deploy(connection, f"{tmp_path}/file/code")
+
+
+async def test_a_deployment_that_finds_its_folder_says_that_it_is_in_use(
+    connection: CountingConnection, tmp_path: Path
+) -> None:
+    target = Path(await bundle.deploy(connection, f"{tmp_path}/code"))
+    os.utime(target, (0, 0))
+    await bundle.deploy(connection, f"{tmp_path}/code")
+    assert modified(target) > 0
+    assert connection.trees == 1
+
+
+async def test_a_cleaning_that_fails_does_not_stop_a_deployment(
+    connection: CountingConnection,
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    (tmp_path / "runs").write_text("in the way")
+    old = tmp_path / "code" / ("0" * 16)
+    old.mkdir(parents=True)
+    os.utime(old, (0, 0))
+    target = await bundle.deploy(connection, f"{tmp_path}/code")
+    assert set(inside(f"{tmp_path}/code")) == {Path(target), old}
+    assert "was not removed: NotADirectoryError" in caplog.text

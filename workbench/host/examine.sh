@@ -2,6 +2,8 @@
 record=$1 field=$2 folder=$3
 shift 3
 export LC_ALL=C TZ=UTC
+# Not everywhere is there a `timeout`.
+type timeout >/dev/null 2>&1 || timeout() { [ "$1" = -k ] && shift 2; shift; "$@"; }
 
 tell() {
     local kind=$1 said code

@@ -3,6 +3,8 @@
 record=$1 field=$2
 user=$(id -un)
 export LC_ALL=C TZ=UTC
+# Not everywhere is there a `timeout`.
+type timeout >/dev/null 2>&1 || timeout() { [ "$1" = -k ] && shift 2; shift; "$@"; }
 unset SLURM_CLUSTERS SINFO_FORMAT SQUEUE_FORMAT SQUEUE_FORMAT2
 
 # A command that hangs must not hold up the others.
@@ -36,7 +38,7 @@ if type conda >/dev/null 2>&1; then
 fi
 
 folders=$(
-    for each in "$HOME/rds/hpc-work" "${SCRATCH:-}" "${WORK:-}" "${PSCRATCH:-}" "/scratch/$user" "/work/$user" "$HOME"; do
+    for each in "$HOME/rds/hpc-work" "${SCRATCH:-}" "${WORK:-}" "${PSCRATCH:-}" "/scratch/$user" "$HOME"; do
         [ -n "$each" ] && [ -d "$each" ] && [ -w "$each" ] && printf '%s\n' "$each"
     done | awk '!seen[$0]++'
 )

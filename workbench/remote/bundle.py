@@ -27,6 +27,8 @@ MANIFEST = "MANIFEST"
 _CARRIED = {".json", ".md", ".py", ".safetensors", ".sbatch", ".toml", ".typed", ".xyz"}
 _LEFT_OUT = {"__pycache__", "tests"}
 _HASH_LETTERS = 16
+RELIED_ON_S = 86400.0
+"""How long a deployed folder is relied on: nobody's cleaning removes it within two days of a deployment."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -44,6 +44,7 @@ class ProcessScheduler:
         self._python = python
         self._grace_s = grace_s
         self._code: str | None = None
+        self._code_at = 0.0
         self._deploying = asyncio.Lock()
 
     async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
@@ -109,10 +110,11 @@ class ProcessScheduler:
         return answers
 
     async def _code_folder(self) -> str:
-        """Where `jobs` is on the host, brought there once."""
+        """Where `jobs` is on the host, seen to once a day."""
         async with self._deploying:
-            if self._code is None:
+            if self._code is None or time.time() - self._code_at > bundle.RELIED_ON_S:
                 self._code = await bundle.deploy(self._connection, f"{self._work_folder}/code")
+                self._code_at = time.time()
         return self._code
 
     def _key(self, answer: Mapping[str, Any]) -> JobKey:
