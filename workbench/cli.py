@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _job(logs)
     logs.add_argument("--follow", "-f", action="store_true", help="go on until the job is over")
     logs.add_argument("--tail", metavar="KIB", type=_whole, help="only the last so many KiB")
+    logs.add_argument("--json", action="store_true", help="print JSON, one object for each piece read")
 
     for name, text in (
         ("resubmit", "start a new run of a job that is over"),

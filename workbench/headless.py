@@ -15,7 +15,7 @@ from workbench import report
 from workbench.choosing import Chooser
 from workbench.cli import EXIT_FAILED, EXIT_OK
 from workbench.config import Config, config_path
-from workbench.errors import SpecRefused
+from workbench.errors import SpecRefused, WorkbenchError
 from workbench.init import initialise, set_python
 from workbench.model.job import Job, JobState, Resources
 from workbench.model.profile import ClusterProfile
@@ -79,7 +79,7 @@ async def _submit(services: Services, arguments: argparse.Namespace) -> int:
 
 
 async def _jobs(services: Services, arguments: argparse.Namespace) -> int:
-    await services.refresh()
+    await _refresh(services)
     jobs = [job for job in services.jobs() if not (arguments.active and job.state.is_over)]
     if arguments.json:
         _print_json([job_record(job) for job in jobs])
@@ -91,19 +91,33 @@ async def _jobs(services: Services, arguments: argparse.Namespace) -> int:
 
 
 async def _logs(services: Services, arguments: argparse.Namespace) -> int:
+    await _refresh(services)
     job = services.job(arguments.job)
     tail = arguments.tail * 1024 if arguments.tail else None
     offset = 0
     while True:
-        await services.refresh()
         last = not arguments.follow or services.job(job.id).state.is_over
         chunk = await services.log_chunk(job.id, offset, tail_bytes=tail)
         offset, tail = chunk.offset + len(chunk.data), None
-        sys.stdout.buffer.write(chunk.data)
+        if not arguments.json:
+            sys.stdout.buffer.write(chunk.data)
+        elif chunk.data or not arguments.follow:
+            piece = {"job": job.id, "offset": chunk.offset, "text": chunk.data.decode(errors="replace")}
+            print(json.dumps(piece))
         sys.stdout.flush()
         if last:
             return EXIT_OK
         await asyncio.sleep(_FOLLOW_S)
+        await _refresh(services)
+
+
+async def _refresh(services: Services) -> None:
+    """Ask the schedulers; where one cannot be asked, say so and go on with what is known."""
+    try:
+        await services.refresh()
+    except WorkbenchError as error:
+        sentence = str(error).rstrip(".")
+        _say(f"mace-workbench: {sentence}. What is shown of its jobs is what was heard last.")
 
 
 async def _resubmit(services: Services, arguments: argparse.Namespace) -> int:
@@ -127,7 +141,7 @@ async def _cancel(services: Services, arguments: argparse.Namespace) -> int:
 
 
 async def _runs(services: Services, arguments: argparse.Namespace) -> int:
-    await services.refresh()
+    await _refresh(services)
     chosen = [services.job(arguments.job)] if arguments.job else services.jobs()
     pairs = [(job, await services.fetch_all(job.id)) for job in chosen]
     if arguments.json:
@@ -145,7 +159,7 @@ async def _runs(services: Services, arguments: argparse.Namespace) -> int:
 async def _compare(services: Services, arguments: argparse.Namespace) -> int:
     from workbench import comparison  # late: it brings pandas
 
-    await services.refresh()
+    await _refresh(services)
     jobs = {job.id: job for job in map(services.job, arguments.jobs)}  # one that is named twice counts once
     compared = comparison.compare([(job, await services.fetch_all(job.id)) for job in jobs.values()])
     if arguments.json:

@@ -81,7 +81,13 @@ def test_a_run_is_submitted_waited_for_and_its_result_printed(home: Home) -> Non
     assert "reference-fp32" in shown
     listed = json.loads(home.program("jobs", "--json").stdout)
     assert [job["id"] for job in listed] == [job_id]
-    assert home.program("logs", job_id[:4]).returncode == 0
+    text = home.program("logs", job_id[:4]).stdout
+    assert "gate on" in text
+    assert json.loads(home.program("logs", job_id, "--json").stdout) == {
+        "job": job_id,
+        "offset": 0,
+        "text": text,
+    }
     compared = json.loads(home.program("compare", job_id, job_id[:4], "--json").stdout)
     assert {row[job_id] for row in compared["speed_up_over_the_first"]} == {1.0}
     folder = home.events(job_id).parent

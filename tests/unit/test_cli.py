@@ -1,13 +1,17 @@
 from __future__ import annotations
 
 import json
+import socket
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from jobs.spec import RunSpec
 from workbench import __version__
+from workbench.model.job import Job, JobKey, JobSpec, JobState, JobStatus
+from workbench.store import Store
 
 _HEAVY = ("torch", "mace", "numpy", "pandas", "asyncssh", "paramiko", "plotext")
 _COMMANDS = (
@@ -146,3 +150,28 @@ def test_output_that_nobody_reads_any_more_is_no_error_message(tmp_path: Path) -
         ["sh", "-c", command], env=env, cwd=root, capture_output=True, text=True, timeout=60
     )
     assert (told.stdout, told.stderr) == ("{", "")
+
+
+def test_jobs_of_a_host_that_cannot_be_reached_are_listed_all_the_same(tmp_path: Path) -> None:
+    folder = tmp_path / ".config/mace-workbench"
+    folder.mkdir(parents=True)
+    port = free_port()
+    (tmp_path / "ssh_config").write_text(f"Host moon\n  HostName 127.0.0.1\n  Port {port}\n")
+    (folder / "config.toml").write_text(
+        f'[profiles.moon]\nconnection = "asyncssh"\nhost = "moon"\nssh_config = "{tmp_path}/ssh_config"\n'
+    )
+    store = Store(tmp_path / ".local/state/mace-workbench/store.sqlite")
+    key, status = JobKey("moon", "1", 1.0), JobStatus(JobState.RUNNING)
+    store.save(Job("abc234", "moon", "/runs/abc234", JobSpec(RunSpec(name="far away")), status, 1.0, key))
+    store.close()
+    told = program(tmp_path, "jobs", "--json")
+    assert [job["id"] for job in json.loads(told.stdout)] == ["abc234"]
+    assert told.returncode == 0
+    assert "cannot be reached" in told.stderr
+    assert "what was heard last" in told.stderr
+
+
+def free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
