@@ -68,6 +68,17 @@ def test_no_placeholder_is_left(name: str) -> None:
 _TEXT = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]))
 
 
+@pytest.mark.parametrize("name", ["then", "until", "A=b", "a b", "it's=so"])
+def test_the_first_word_is_a_program_whatever_it_is_called(name: str) -> None:
+    script = render(PLAIN, [name], {}, SlurmSettings())
+    (line,) = [line for line in script.splitlines() if line.endswith(" &")]
+    said = subprocess.run(
+        ["bash", "-c", f"{line.removesuffix(' &')}"], capture_output=True, text=True, check=False
+    )
+    assert said.returncode == 127
+    assert f"{name}: command not found" in said.stderr
+
+
 @settings(deadline=None)
 @given(
     folder=_TEXT,

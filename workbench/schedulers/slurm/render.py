@@ -46,7 +46,7 @@ def render(job: Job, argv: Sequence[str], env: Mapping[str, str], settings: Slur
         "FOLDER": _quoted(job.folder, "The run's folder"),
         "SETUP": "\n".join(_setup(settings.setup)),
         "ENVIRONMENT": "\n".join(_environment(env)),
-        "COMMAND": " ".join(_quoted(word, "The command") for word in argv),
+        "COMMAND": _command(argv),
     }
     return re.sub(r"@([A-Z_]+)@", lambda found: parts[found[1]], _template())
 
@@ -103,6 +103,13 @@ def _environment(env: Mapping[str, str]) -> Iterator[str]:
         if not _VARIABLE.fullmatch(name):
             raise SchedulerError(f"{name!r} in the profile's `env` cannot be the name of a variable.")
         yield f"export {name}={_quoted(value, f'The variable {name}')}"
+
+
+def _command(argv: Sequence[str]) -> str:
+    words = [_quoted(word, "The command") for word in argv]
+    if words[0] == argv[0]:
+        words[0] = f"'{argv[0]}'"  # or a shell would take `then` for its own, and `A=b` for a variable
+    return " ".join(words)
 
 
 def _quoted(text: str, what: str) -> str:
