@@ -48,7 +48,7 @@ class Recipe:
 
 
 RECIPES: Mapping[str, Recipe] = {
-    "h2co-small": Recipe("32 scalar channels, cutoff 4 Å.", "32x0e", 4.0, 30, 21, 0.896, (40, 200)),
+    "h2co-small": Recipe("32 scalar channels, cutoff 4 Å.", "32x0e", 4.0, 60, 42, 0.9467, (40, 200)),
     "h2co-medium": Recipe(
         "64 scalar and 64 vector channels, cutoff 4 Å.", "64x0e+64x1o", 4.0, 22, 16, 0.87, (40, 200)
     ),
