@@ -109,7 +109,7 @@ def test_a_shipped_model_has_learned_its_task(name: str) -> None:
         forces = np.concatenate([atoms.arrays["REF_forces"].ravel() for atoms in of_kind(test, kind)])
         assert errors[kind]["n_structures"] == len(of_kind(test, kind))
         assert errors[kind]["force_rmse_mev_per_a"] < 0.2 * 1e3 * forces.std()
-        assert errors[kind]["energy_rmse_mev_per_atom"] < 30
+        assert errors[kind]["energy_rmse_mev_per_atom"] < 15
 
 
 @pytest.mark.parametrize("name", shipped_models())
