@@ -54,7 +54,7 @@ SETTLED = 0.95
 """Warm when three evaluations in a row bring no time below this part of the best before them."""
 LABELLED = "labelled structures"
 """The case under which errors on them are reported."""
-_GATE_ROUNDS = 2
+GATE_ROUNDS = 2
 _FIXED_WORK = 40
 """What an evaluation costs whatever the size, in atoms: only for how progress is counted."""
 
@@ -149,7 +149,7 @@ class Bench:
 
     def run(self, systems: Sequence[System], labelled: Sequence[Atoms] = ()) -> BenchmarkResult:
         """Everything, in order."""
-        rounds = self._repeats + _GATE_ROUNDS + LEAST_WARM_UPS
+        rounds = self._repeats + GATE_ROUNDS + LEAST_WARM_UPS
         self._total = sum(_work(atoms) for atoms in labelled)
         self._total += sum(rounds * _work(system.atoms) for system in systems)
         tracks = [(system, [_Lane(*one) for one in self._evaluators]) for system in systems]
@@ -166,7 +166,7 @@ class Bench:
 
     def _gate(self, system: System, lanes: Sequence[_Lane]) -> None:
         """Judge each plan on moved atoms; its first call, which may compile, is timed."""
-        for index in range(_GATE_ROUNDS):
+        for index in range(GATE_ROUNDS):
             atoms = self._moved(system.atoms)
             truth = self._answer(self._reference, atoms)
             for lane in lanes:
