@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import re
 import time
 import zlib
 from collections.abc import Callable, Mapping, Sequence
@@ -79,7 +78,10 @@ class SlurmScheduler:
         answer = await self._asked(jobs)
         self.queue = answer.queue
         statuses = self._judge.statuses(jobs, answer, self._clock())
-        changed = any(statuses.get(job.id, job.status) != job.status for job in jobs)
+        changed = any(
+            (status := statuses.get(job.id)) is not job.status and status not in (None, job.status)
+            for job in jobs
+        )
         self.pace.asked((job.id for job in jobs), changed=changed)
         return statuses
 
@@ -222,7 +224,7 @@ def _script(name: str) -> str:
 
 def _line(job: Job) -> str:
     # A folder that would break the line is not looked into.
-    folder = "" if re.search(r"[\t\n]", job.folder) else job.folder
+    folder = "" if "\t" in job.folder or "\n" in job.folder else job.folder
     return f"{job.id}\t{job.key.native_id if job.key else '-'}\t{folder}\n"
 
 
