@@ -16,8 +16,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from accel.provenance import provenance
 from jobs.entry import Outcome, Stopped, main
+from jobs.measuring import outcome
 from jobs.protocol import Accuracy, Body, Caution, Checkpoint, Epoch, Json, Progress, Timing
 from jobs.spec import MdParameters, RunSpec
 
@@ -45,8 +45,7 @@ def run(spec: RunSpec, emit: Callable[[Body], object], *, folder: Path) -> Outco
 
     from accel.data import load_structures, sized_system
     from accel.errors import PlanError
-    from accel.reference import describe, load_model
-    from accel.table import plain
+    from accel.reference import load_model
 
     asked = spec.parameters
     assert isinstance(asked, MdParameters)
@@ -61,15 +60,7 @@ def run(spec: RunSpec, emit: Callable[[Body], object], *, folder: Path) -> Outco
     atoms = sized_system(frames, asked.n_atoms) if asked.n_atoms else frames[0]
     work = _compared if asked.drift_starts else _moved
     table, notes, record = work(spec, asked, model, atoms, Reporter(emit, len(atoms)), folder)
-    log.info("Done:\n%s\n%s", table.text(), "\n".join(notes))
-    measured_on = {
-        **provenance(device=spec.device, threads=spec.threads),
-        "model": {"name": spec.model, **plain(describe(model))},
-    }
-    return Outcome(
-        results={"measured_on": measured_on, "table": table.record(), "notes": notes, **record},
-        summary={**table.record(), "measured_on": measured_on, "notes": notes},
-    )
+    return outcome(spec, model, table, notes, record)
 
 
 def _moved(

@@ -236,7 +236,7 @@ class Services:
             site.connection,
             site.python,
             site.work_folder,
-            await site.deployed_code(self._clock()),
+            await site.code.folder(),
             site.profile.setup,
             site.profile.gpus,
         )
@@ -293,7 +293,7 @@ class Services:
         """Have a job's files in its folder, and the job with its scheduler."""
         self._submitting.add(job.id)
         try:
-            code = await site.deployed_code(self._clock())
+            code = await site.code.folder()
             files = {"spec.json": job.spec.run.to_json(), "job.json": job_to_json(job)}
             await asyncio.gather(  # one round trip
                 *(site.connection.write(f"{job.folder}/{name}", files[name].encode()) for name in files)
