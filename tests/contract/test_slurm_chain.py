@@ -85,3 +85,17 @@ async def test_what_cannot_be_chained_is_refused(site: Site, change: dict[str, o
     job = chained(site, 2, **change)
     with pytest.raises(SchedulerError, match=why):
         await site.submit(replace(job, spec=replace(job.spec, run=run)))
+
+
+async def test_a_job_goes_on_in_its_folder_with_more_time(site: Site) -> None:
+    say = ["sh", "-c", "echo attempt $MACE_WORKBENCH_ATTEMPT; exit 4"]
+    job = await site.submit(site.job(), say)
+    await site.end(job)
+    longer = replace(job, spec=replace(job.spec, resources=replace(job.spec.resources, time_limit_s=7200)))
+    again = replace(longer, key=await site.scheduler.requeue(longer, say, {}))
+    assert job.key is not None
+    assert again.key is not None
+    assert again.key.native_id != job.key.native_id
+    assert await site.slurm("squeue", "-h", "-t", "all", "-j", again.key.native_id, "-o", "%l") == "2:00:00"
+    await site.end(again)
+    assert await site.text(job, "stdout.log") == "attempt 1\nattempt 2\n"

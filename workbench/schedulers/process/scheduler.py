@@ -47,10 +47,17 @@ class ProcessScheduler:
 
     async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
         """Have `argv` run in the job's folder when its turn has come."""
+        if job.spec.resources.links > 1:
+            raise SchedulerError("Only Slurm chains jobs: give this one all the time that it needs.")
         return self._key(await self._start("submit", job, argv=list(argv), env=dict(env)))
 
-    async def requeue(self, job: Job) -> JobKey:
-        """Start a job that is over once more, in the same folder and by the same script."""
+    async def requeue(
+        self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> JobKey:
+        """Start a job that is over once more, in the same folder and by the same script.
+
+        All that a job can ask for here stands beside the script.
+        """
         return self._key(await self._start("requeue", job))
 
     def stir(self) -> None:

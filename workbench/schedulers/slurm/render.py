@@ -57,7 +57,7 @@ def _links(job: Job, settings: SlurmSettings) -> int:
     if asked.links > 1:
         if not job.spec.run.goes_on:
             raise SchedulerError(
-                f"A {job.spec.run.experiment} begins anew each time, so a chain of jobs brings it no further: "
+                f"A {job.spec.run.experiment} begins anew each time, so a chain brings it no further: "
                 "ask for more time instead."
             )
         if (asked.qos or settings.qos).casefold() == "intr":

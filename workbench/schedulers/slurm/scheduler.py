@@ -131,20 +131,27 @@ class SlurmScheduler:
                 raise SchedulerError(f"Job {job.id} could not be cancelled: {refusal(' '.join(rest))}.")
         raise SchedulerError(self._garbled("the cancellation", data))
 
-    async def requeue(self, job: Job) -> JobKey:
-        """Start a job that is over once more; under its number as long as Slurm remembers it."""
+    async def requeue(
+        self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> JobKey:
+        """Start a job that is over once more; under its number as long as Slurm remembers it.
+
+        With `argv` by a new script, under a new number: what a job asks for cannot be changed afterwards.
+        """
+        script = render(job, argv, env or {}, self._settings).encode() if argv else b""
         if job.key is None:
             raise SchedulerError(f"Job {job.id} was never in the queue: resubmit it.")
         self._absences.forget(job.id)
         self.pace.stir()
         marks = Marks.new()
-        data = await self._ask("requeue", marks, job.key.native_id, _prefix(job), job.folder)
+        how = "anew" if script else "as-it-was"
+        data = await self._ask("requeue", marks, job.key.native_id, _prefix(job), job.folder, how)
         submitted = parse_submitted(data, marks)
         if submitted is not None and submitted.outcome == "job":
             return self._key(submitted)
         for kind, rest in parse_records(data, marks):
             if kind == "forgotten" and rest and rest[0].isdigit():
-                return await self._submit(job, int(rest[0]), b"")
+                return await self._submit(job, int(rest[0]), script)
         raise SchedulerError(self._garbled("the requeue", data))
 
     async def estimate(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> Estimate:
