@@ -139,6 +139,7 @@ def _from_queue(entries: Sequence[QueueEntry]) -> JobStatus:
         ended_at=entry.ended_at if over else None,
         node=entry.node,
         expected_start_at=entry.started_at if waits else None,
+        held_by=entry.held_by,
     )
 
 
