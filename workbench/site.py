@@ -46,7 +46,8 @@ class Sites:
         self._config = config
         self._prompter = prompter
         self._connections: dict[str, Connection] = {}
-        self._sites: dict[str, Site] = {}
+        self.opened: dict[str, Site] = {}
+        """By profile, those that were asked for."""
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def of(self, profile: str | None) -> Site:
@@ -58,14 +59,14 @@ class Sites:
         """
         described = self._config.profile(profile)
         async with self._opening[described.name]:
-            if described.name not in self._sites:
+            if described.name not in self.opened:
                 # Kept also where the host cannot be reached: it knows that a login was refused.
                 if described.name not in self._connections:
                     self._connections[described.name] = connection_of(described, self._prompter)
-                self._sites[described.name] = await open_site(
+                self.opened[described.name] = await open_site(
                     described, self._connections[described.name], self._config.data_folder
                 )
-            return self._sites[described.name]
+            return self.opened[described.name]
 
     async def close(self) -> None:
         """Let go of every host."""

@@ -280,5 +280,3 @@ def _check_paths(conv_tp: Any, paths: list[Path]) -> None:
         for i, p in enumerate(paths)
     ]
     must_agree(np.concatenate(ours)[None], expected, "the convolution's tensor product")
-
-
