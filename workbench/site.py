@@ -14,7 +14,7 @@ from pathlib import Path
 from workbench.config import Config
 from workbench.model.profile import ClusterProfile
 from workbench.ports import Connection, Prompter, Scheduler
-from workbench.remote import bundle
+from workbench.remote.bundle import DeployedCode
 from workbench.remote.dialled import DialledConnection
 from workbench.remote.local import LocalConnection
 from workbench.remote.ssh_config import SshTarget
@@ -25,7 +25,7 @@ _REMOTE_FOLDER = ".local/share/mace-workbench"
 _REMOTE_PYTHON = "python3"
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Site:
     """A place where jobs run, connected."""
 
@@ -35,17 +35,8 @@ class Site:
     work_folder: str
     """An absolute path."""
     python: str
-    code: str | None = None
-    """The code folder that new runs use, once it is there."""
-    code_at: float = 0.0
-    """When that was last seen to."""
-
-    async def deployed_code(self, now: float) -> str:
-        """The folder with the code of new runs, put there first where it is not."""
-        if self.code is None or now - self.code_at > bundle.RELIED_ON_S:
-            self.code = await bundle.deploy(self.connection, f"{self.work_folder}/code")
-            self.code_at = now
-        return self.code
+    code: DeployedCode
+    """The code of new runs."""
 
 
 class Sites:
@@ -55,7 +46,8 @@ class Sites:
         self._config = config
         self._prompter = prompter
         self._connections: dict[str, Connection] = {}
-        self._sites: dict[str, Site] = {}
+        self.opened: dict[str, Site] = {}
+        """By profile, those that were asked for."""
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def of(self, profile: str | None) -> Site:
@@ -67,14 +59,14 @@ class Sites:
         """
         described = self._config.profile(profile)
         async with self._opening[described.name]:
-            if described.name not in self._sites:
+            if described.name not in self.opened:
                 # Kept also where the host cannot be reached: it knows that a login was refused.
                 if described.name not in self._connections:
                     self._connections[described.name] = connection_of(described, self._prompter)
-                self._sites[described.name] = await open_site(
+                self.opened[described.name] = await open_site(
                     described, self._connections[described.name], self._config.data_folder
                 )
-            return self._sites[described.name]
+            return self.opened[described.name]
 
     async def close(self) -> None:
         """Let go of every host."""
@@ -115,6 +107,7 @@ async def open_site(profile: ClusterProfile, connection: Connection, data_folder
     """
     work_folder = await _work_folder(profile, connection, data_folder)
     python = profile.python or (sys.executable if profile.connection == "local" else _REMOTE_PYTHON)
+    code = DeployedCode(connection, work_folder)
     scheduler: Scheduler
     if profile.scheduler == "slurm":
         settings = SlurmSettings(
@@ -127,8 +120,8 @@ async def open_site(profile: ClusterProfile, connection: Connection, data_folder
         )
         scheduler = SlurmScheduler(connection, settings)
     else:
-        scheduler = ProcessScheduler(connection, work_folder, slots=profile.slots, python=python)
-    return Site(profile, connection, scheduler, work_folder, python)
+        scheduler = ProcessScheduler(connection, code, work_folder, slots=profile.slots, python=python)
+    return Site(profile, connection, scheduler, work_folder, python, code)
 
 
 async def _work_folder(profile: ClusterProfile, connection: Connection, data_folder: Path) -> str:
