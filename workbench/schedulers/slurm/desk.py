@@ -43,7 +43,9 @@ class SlurmDesk:
             SchedulerError: Slurm does not know it, any more or at all.
         """
         # Slurm shows a task, or all of an array, but not a part of one.
-        return parse_job(native_id, await self._ask("show", "shown", native_id.partition("_[")[0]))
+        return parse_job(
+            native_id, await self._ask("show", "shown", "scontrol show job", native_id.partition("_[")[0])
+        )
 
     async def cancel(self, native_id: str, prefix: str = "") -> None:
         """Ask a job to end; one that has ended already is left as it is.
@@ -53,7 +55,7 @@ class SlurmDesk:
             prefix: Of its comment: a job with this number that is another one of ours is left alone.
         """
         with suppress(NotAllowed):
-            await self._ask("cancel", "cancelled", native_id, prefix)
+            await self._ask("cancel", "cancelled", "scancel", native_id, prefix)
 
     async def hold(self, native_id: str, prefix: str = "") -> None:
         """Keep a job that waits from starting.
@@ -61,7 +63,7 @@ class SlurmDesk:
         Raises:
             SchedulerError: It has started, or is gone.
         """
-        await self._ask("hold", "held", native_id, prefix, "hold")
+        await self._ask("hold", "held", "scontrol hold", native_id, prefix, "hold")
 
     async def release(self, native_id: str, prefix: str = "") -> None:
         """Let a job go that is held.
@@ -69,10 +71,10 @@ class SlurmDesk:
         Raises:
             SchedulerError: An administrator holds it, or it is gone.
         """
-        await self._ask("hold", "released", native_id, prefix, "release")
+        await self._ask("hold", "released", "scontrol release", native_id, prefix, "release")
 
-    async def _ask(self, script: str, done: str, native_id: str, *arguments: str) -> str:
-        """Have one thing done to a job, which is `done` then; what Slurm says of it."""
+    async def _ask(self, script: str, done: str, command: str, native_id: str, *arguments: str) -> str:
+        """Have one thing done to a job, which is `done` then, by a command; what Slurm says of it."""
         marks = Marks.new()
         data = await ask(self._connection, script, marks, native_id, *arguments)
         for kind, rest in parse_records(data, marks):
@@ -83,7 +85,8 @@ class SlurmDesk:
             if kind == "failed":
                 said = refusal(" ".join(rest))
                 raise SchedulerError(
-                    f"Job {native_id} could not be {done} ({self._connection.host}): {said}."
+                    f"Job {native_id} could not be {done} on {self._connection.host} "
+                    f"(`{command} {native_id}`): {said}."
                 )
         raise SchedulerError(garbled(self._connection.host, f"`{script}`", data))
 
