@@ -20,6 +20,7 @@ from workbench.model.run import Run
 from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
+from workbench.screens.links_bar import LinksOnScreens
 from workbench.theme import THEME, series_variables
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class WorkbenchApp(App[None]):
             trouble=self._trouble_heard,
             is_open=lambda job_id: job_id == self._run_id,
         )
+        self._links_bar = LinksOnScreens(commands.RECONNECT.key_text)
         self.register_theme(THEME)
         self.theme = THEME.name
 
@@ -86,6 +88,7 @@ class WorkbenchApp(App[None]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
+        self._workbench.when_links_change(self._links_told)
         self._follow_states()
         self._follow_progress()
         self.set_interval(_TICK_S, self._tick)
@@ -138,6 +141,16 @@ class WorkbenchApp(App[None]):
             self._draw_jobs()
         elif self.screen is self._run_screen:
             self._draw_run()
+        self._links_bar.draw(self.screen, self._workbench.links(), self._clock())
+
+    def _links_told(self) -> None:
+        self.call_later(self._links_changed)
+
+    def _links_changed(self) -> None:
+        links = self._workbench.links()
+        if self._links_bar.has_come_back(links):
+            self._following.stir()
+        self._links_bar.draw(self.screen, links, self._clock())
 
     def _draw_jobs(self) -> None:
         self._jobs_screen.show(
@@ -232,6 +245,27 @@ class WorkbenchApp(App[None]):
 
         question = f"End {job.id}, {plain(job.spec.name)}?\nWhat it has measured so far is kept."
         self.push_screen(ConfirmScreen(question, "end it"), answered)
+
+    def action_links(self) -> None:
+        """Show the connections."""
+        from workbench.screens.links import LinksScreen
+
+        if not isinstance(self.screen, LinksScreen):
+            self.push_screen(LinksScreen(commands.RECONNECT.key_text))
+            self.call_after_refresh(self._tick)
+
+    def action_reconnect(self) -> None:
+        """Try the connections that are down, or else see whether those that are up answer."""
+        links = [status for status in self._workbench.links() if status.in_use]
+        for status in [status for status in links if not status.link.state.is_up] or links:
+            self._reconnect(status.profile)
+
+    @work(group="reconnecting")
+    async def _reconnect(self, profile: str) -> None:
+        try:
+            await self._workbench.reconnect(profile)
+        except WorkbenchError as error:
+            self._say(str(error), failed=True)
 
     def action_help(self) -> None:
         """Show every key of this screen."""
