@@ -33,6 +33,7 @@ from workbench.model.run import Run
 from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
+from workbench.screens.links_bar import LinksOnScreens
 from workbench.theme import THEME, series_variables
 from workbench.watching import Watching
 
@@ -82,6 +83,7 @@ class WorkbenchApp(App[None]):
             is_open=lambda job_id: job_id == self._run_id,
         )
         self._watching = Watching(self, workbench, self._following, clock, self._say, self._jobs_heard)
+        self._links_bar = LinksOnScreens(commands.RECONNECT.key_text)
         self.register_theme(THEME)
         self.theme = THEME.name
 
@@ -101,6 +103,7 @@ class WorkbenchApp(App[None]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
+        self._workbench.when_links_change(self._links_told)
         self._follow_states()
         self._follow_progress()
         self.set_interval(_TICK_S, self._tick)
@@ -155,6 +158,16 @@ class WorkbenchApp(App[None]):
             self._draw_run()
         else:
             self._watching.draw(self._trouble)
+        self._links_bar.draw(self.screen, self._workbench.links(), self._clock())
+
+    def _links_told(self) -> None:
+        self.call_later(self._links_changed)
+
+    def _links_changed(self) -> None:
+        links = self._workbench.links()
+        if self._links_bar.has_come_back(links):
+            self._following.stir()
+        self._links_bar.draw(self.screen, links, self._clock())
 
     def _draw_jobs(self) -> None:
         self._jobs_screen.show(
@@ -301,6 +314,27 @@ class WorkbenchApp(App[None]):
     def on_app_focus(self) -> None:
         """Somebody looks again."""
         self._workbench.queues.attend(True)
+
+    def action_links(self) -> None:
+        """Show the connections."""
+        from workbench.screens.links import LinksScreen
+
+        if not isinstance(self.screen, LinksScreen):
+            self.push_screen(LinksScreen(commands.RECONNECT.key_text))
+            self.call_after_refresh(self._tick)
+
+    def action_reconnect(self) -> None:
+        """Try the connections that are down, or else see whether those that are up answer."""
+        links = [status for status in self._workbench.links() if status.in_use]
+        for status in [status for status in links if not status.link.state.is_up] or links:
+            self._reconnect(status.profile)
+
+    @work(group="reconnecting")
+    async def _reconnect(self, profile: str) -> None:
+        try:
+            await self._workbench.reconnect(profile)
+        except WorkbenchError as error:
+            self._say(str(error), failed=True)
 
     def action_help(self) -> None:
         """Show every key of this screen."""

@@ -6,7 +6,7 @@ and nothing that draws knows more than this module.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,6 +14,7 @@ from typing import Protocol
 from jobs.spec import RunSpec
 from workbench.again import Again
 from workbench.model.job import Job, JobKey, JobSpec, JobStatus, Resources
+from workbench.model.link import LinkStatus
 from workbench.model.pulse import Pulse
 from workbench.model.queue import QueuedJob, QueueEntry, QueueView
 from workbench.model.run import Run
@@ -322,6 +323,19 @@ class Workbench(Protocol):
 
     def run(self, job_id: str) -> Run:
         """What the events of a job have added up to so far, without asking anybody."""
+
+    def links(self) -> Sequence[LinkStatus]:
+        """The connections to all hosts but this machine, without asking anybody."""
+
+    def when_links_change(self, tell: Callable[[], None]) -> None:
+        """Have somebody told of every change of any link."""
+
+    async def reconnect(self, profile: str) -> None:
+        """The user wants a link now: the network is tried at once, and a login is made, once.
+
+        Raises:
+            ConnectionFailed: There is none after that.
+        """
 
     async def refresh(self) -> Sequence[Job]:
         """Ask the schedulers; the jobs that have changed."""

@@ -32,12 +32,13 @@ from workbench.errors import (
 from workbench.ledger import Ledger
 from workbench.model.finding import Finding
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
+from workbench.model.link import LinkStatus
 from workbench.model.record import job_from_json, job_to_json
 from workbench.model.run import Run
 from workbench.ports import Connection, FileChunk, Prompter
 from workbench.queues import Queues
 from workbench.recipes import find_spec, with_absolute_paths
-from workbench.remote.dialled import NoPrompter
+from workbench.remote.asking import NoPrompter
 from workbench.run_files import RunFiles
 from workbench.scheduler_check import examine_scheduler
 from workbench.site import Site, Sites
@@ -102,6 +103,20 @@ class Services:
     def run(self, job_id: str) -> Run:
         """What the events of a job have added up to so far, without asking anybody."""
         return self._files.run(job_id)
+
+    # -- links -----------------------------------------------------------------------------------
+
+    def links(self) -> Sequence[LinkStatus]:
+        """The connections to all hosts but this machine."""
+        return self._sites.links()
+
+    def when_links_change(self, tell: Callable[[], None]) -> None:
+        """Have somebody told of every change of any link."""
+        self._sites.when_links_change(tell)
+
+    async def reconnect(self, profile: str) -> None:
+        """The user wants a link now, and may be asked for what a login needs, once."""
+        await self._sites.reconnect(profile)
 
     # -- asking ----------------------------------------------------------------------------------
 

@@ -12,13 +12,13 @@ import os
 import socket
 import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import PurePosixPath
 
 import pytest
 
 from tests.waiting import until
-from workbench.errors import CommandFailed, ConnectionFailed, FileFailed, LinkLost
+from workbench.errors import CommandFailed, ConnectionFailed, FileFailed
 from workbench.ports import Connection
 
 AWKWARD = [

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from jobs.protocol import (
@@ -28,6 +28,7 @@ from tests.tui.recorded_queues import RecordedQueues
 from workbench.again import Again, again
 from workbench.errors import NotAllowed, NotFound, WorkbenchError
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
+from workbench.model.link import LinkStatus
 from workbench.model.run import Run
 
 PLANS = ("reference", "reference-fp32", "compile", "exact")
@@ -62,6 +63,8 @@ class RecordedWorkbench:
         """Raised by whatever asks, while it is set."""
         self.logs: dict[str, bytes] = {}
         self.queues = RecordedQueues(self)
+        self.known_links: Sequence[LinkStatus] = ()
+        self.tell_of_links: Callable[[], None] = lambda: None
         self._profiles = profiles
         self._events: dict[str, bytearray] = {}
         self._runs: dict[str, tuple[Run, EventDecoder]] = {}
@@ -115,6 +118,15 @@ class RecordedWorkbench:
 
     def run(self, job_id: str) -> Run:
         return self._followed(job_id)[0]
+
+    def links(self) -> Sequence[LinkStatus]:
+        return self.known_links
+
+    def when_links_change(self, tell: Callable[[], None]) -> None:
+        self.tell_of_links = tell
+
+    async def reconnect(self, profile: str) -> None:
+        self._ask("reconnect", profile)
 
     async def refresh(self) -> Sequence[Job]:
         self._ask("refresh", "")
