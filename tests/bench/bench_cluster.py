@@ -37,7 +37,7 @@ from workbench.model.job import Job, JobKey, JobSpec, JobState, JobStatus, Resou
 from workbench.model.queue import QueueEntry
 from workbench.ports import Completed, Connection
 from workbench.remote import asyncssh_connection
-from workbench.remote.dialled import NoPrompter
+from workbench.remote.asking import NoPrompter
 from workbench.remote.ssh_config import SshTarget
 from workbench.schedulers.slurm import SlurmScheduler
 from workbench.schedulers.slurm.pace import Pace
@@ -297,7 +297,7 @@ async def show_polls(user: _User, name: str) -> None:
     timed = _Timed(connection)
     slurm = SlurmScheduler(cast("Connection", timed), pace=Pace(0, 0))
     await slurm.poll([])
-    jobs = [_known(entry) for entry in slurm.queue]
+    jobs = [_known(entry) for entry in slurm.desk.entries]
     first = await _seconds(slurm, jobs)
     whole, command, there = [], [], []
     for _ in range(_POLLS):
