@@ -40,6 +40,8 @@ class ClusterProfile:
     """Of Slurm: on which kind of node."""
     qos: str = ""
     """Of Slurm; empty for the account's own."""
+    members_at_once: int = 0
+    """Of Slurm: how many members of a sweep run at the same time; 0 for as many as the site lets run."""
     gpus: int = 0
     """For a job that does not say how many."""
     time_limit_minutes: int = 0

@@ -47,13 +47,24 @@ def clock_offset(measured: float, before: float) -> float:
     return measured if abs(measured) > _SAME_CLOCK_S else 0.0
 
 
+def token_prefix(job: Job) -> str:
+    """What the comment of a job begins with, in which its submission's number follows."""
+    return f"mw:{job.part.sweep if job.part else job.id}:"
+
+
 def entries_of(job: Job, answer: Answer) -> Sequence[QueueEntry]:
     """What the queue says of a job: one entry, or one for each part of an array."""
+    ours = token_prefix(job)
     if job.key is None:
-        return answer.by_name.get(f"mw:{job.id}", ())
-    named = answer.by_name.get(job.key.native_id, ())
+        if job.part is None:
+            return answer.by_name.get(ours[:-1], ())
+        token = f"{ours}{job.part.submission}"
+        return [entry for entry in answer.of_task(ours[:-1], job.part.index) if entry.token == token]
+    if job.part is None:
+        named = answer.by_name.get(job.key.native_id, ())
+    else:
+        named = answer.of_task(job.key.native_id.partition("_")[0], job.part.index)
     # A site may put words of its own into comments: only another job's token tells against it.
-    ours = f"mw:{job.id}:"
     return [entry for entry in named if entry.token.startswith(ours) or not entry.token.startswith("mw:")]
 
 
@@ -62,7 +73,7 @@ def account_of(job: Job, accounts: Mapping[str, AccountEntry]) -> AccountEntry |
     if job.key is None or (entry := accounts.get(job.key.native_id)) is None:
         return None
     if entry.token.startswith("mw:"):
-        return entry if entry.token.startswith(f"mw:{job.id}:") else None
+        return entry if entry.token.startswith(token_prefix(job)) else None
     if entry.submitted_at is not None and entry.submitted_at < job.key.submitted_at - _OTHER_JOB_S:
         return None
     return entry

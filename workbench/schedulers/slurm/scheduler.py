@@ -13,15 +13,18 @@ from __future__ import annotations
 import asyncio
 import re
 import time
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from importlib import resources as package_files
 
 from workbench.errors import SchedulerError, SubmissionUnclear
 from workbench.model.job import Job, JobKey, JobStatus
 from workbench.model.queue import QueueEntry
+from workbench.model.sweep import sweep_of
 from workbench.ports import Connection
-from workbench.schedulers.slurm.judge import Absences, clock_offset, is_absent, status_of
+from workbench.schedulers.slurm.judge import Absences, clock_offset, is_absent, status_of, token_prefix
 from workbench.schedulers.slurm.pace import Pace
 from workbench.schedulers.slurm.parse import (
     ACCOUNT_FIELDS,
@@ -35,7 +38,7 @@ from workbench.schedulers.slurm.parse import (
     parse_records,
     parse_submitted,
 )
-from workbench.schedulers.slurm.render import SlurmSettings, render
+from workbench.schedulers.slurm.render import SlurmSettings, render, tasks_text
 from workbench.schedulers.slurm.states import refusal
 
 
@@ -69,6 +72,26 @@ class SlurmScheduler:
         """
         script = render(job, argv, env, self._settings).encode()
         return await self._submit(job, 1, script)
+
+    async def submit_sweep(
+        self, members: Sequence[Job], argv: Sequence[str], env: Mapping[str, str]
+    ) -> Mapping[str, JobKey]:
+        """Put these members of a sweep into the queue as one array; once, however often it is asked for.
+
+        Raises:
+            SchedulerError: Slurm, or the host's file system, has refused it.
+            SubmissionUnclear: It may be in the queue or not; asking again finds that out.
+        """
+        whole = sweep_of(members)
+        threads = max(member.spec.run.threads for member in members)
+        whole = replace(whole, spec=replace(whole.spec, run=replace(whole.spec.run, threads=threads)))
+        parts = [member.part for member in members if member.part is not None]
+        script = render(whole, argv, env, self._settings, tasks=tasks_text(part.index for part in parts))
+        key = await self._submit(whole, parts[0].submission, script.encode())
+        return {
+            member.id: replace(key, native_id=f"{key.native_id}_{part.index}")
+            for member, part in zip(members, parts, strict=True)
+        }
 
     async def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """What is new of these jobs: one command, however many they are, or none while it is too early."""
@@ -121,15 +144,19 @@ class SlurmScheduler:
             raise SchedulerError(
                 f"It is not known yet whether job {job.id} is in the queue: try again in a moment."
             )
-        self.pace.stir()
-        marks = Marks.new()
-        data = await self._ask("cancel", marks, job.key.native_id, _prefix(job))
-        for kind, rest in parse_records(data, marks):
-            if kind in ("cancelled", "gone"):
-                return
-            if kind == "failed":
-                raise SchedulerError(f"Job {job.id} could not be cancelled: {refusal(' '.join(rest))}.")
-        raise SchedulerError(self._garbled("the cancellation", data))
+        await self._cancel(job, job.key.native_id)
+
+    async def cancel_sweep(self, members: Sequence[Job]) -> None:
+        """Ask several members of a sweep to end: one command for each array that they are tasks of."""
+        arrays: defaultdict[str, list[int]] = defaultdict(list)
+        for member in members:
+            if member.key is None or member.part is None:
+                raise SchedulerError(
+                    f"It is not known yet whether job {member.id} is in the queue: try again in a moment."
+                )
+            arrays[member.key.native_id.partition("_")[0]].append(member.part.index)
+        for array, tasks in arrays.items():
+            await self._cancel(sweep_of(members), f"{array}_[{tasks_text(tasks)}]")
 
     async def requeue(self, job: Job) -> JobKey:
         """Start a job that is over once more; under its number as long as Slurm remembers it."""
@@ -138,7 +165,7 @@ class SlurmScheduler:
         self._absences.forget(job.id)
         self.pace.stir()
         marks = Marks.new()
-        data = await self._ask("requeue", marks, job.key.native_id, _prefix(job), job.folder)
+        data = await self._ask("requeue", marks, job.key.native_id, token_prefix(job), job.folder)
         submitted = parse_submitted(data, marks)
         if submitted is not None and submitted.outcome == "job":
             return self._key(submitted)
@@ -165,10 +192,21 @@ class SlurmScheduler:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    async def _cancel(self, job: Job, native_id: str) -> None:
+        self.pace.stir()
+        marks = Marks.new()
+        data = await self._ask("cancel", marks, native_id, token_prefix(job))
+        for kind, rest in parse_records(data, marks):
+            if kind in ("cancelled", "gone"):
+                return
+            if kind == "failed":
+                raise SchedulerError(f"Job {job.id} could not be cancelled: {refusal(' '.join(rest))}.")
+        raise SchedulerError(self._garbled("the cancellation", data))
+
     async def _submit(self, job: Job, number: int, script: bytes) -> JobKey:
         self.pace.stir()
         marks = Marks.new()
-        asked = (job.folder, str(number), f"{_prefix(job)}{number}", _name(job), str(len(script)))
+        asked = (job.folder, str(number), f"{token_prefix(job)}{number}", _name(job), str(len(script)))
         data = await self._ask("submit", marks, *asked, stdin=script)
         submitted = parse_submitted(data, marks)
         if submitted is None:
@@ -221,10 +259,6 @@ def _line(job: Job) -> str:
     # A folder that would break the line is not looked into.
     folder = "" if re.search(r"[\t\n]", job.folder) else job.folder
     return f"{job.id}\t{job.key.native_id if job.key else '-'}\t{folder}\n"
-
-
-def _prefix(job: Job) -> str:
-    return f"mw:{job.id}:"
 
 
 def _name(job: Job) -> str:

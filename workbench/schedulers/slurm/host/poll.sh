@@ -9,21 +9,34 @@ trap 'rm -f "$errors"' EXIT
 queue=$(squeue -h -u "$user" -t all -o "$queue_format" 2>"$errors") || say failed squeue "$(cat "$errors")"
 [ -z "$queue" ] || printf '%s\n' "$queue"
 
-# By number and state, which stand in the first and third field.
+# By number, tasks and state, which stand in the first three fields; a task is known as NUMBER_TASK.
 gone=$(
     {
-        printf '%s\n' "$queue"
-        printf '%sjobs\n%s\n' "$record" "$jobs"
+        printf '%s\n' "$jobs"
+        printf '%squeue\n%s\n' "$record" "$queue"
     } | awk -F "$field" -v record="$record" '
-        index($0, record "queue") == 1 {
-            if ($4 !~ /^(BOOT_FAIL|CANCELLED|COMPLETED|DEADLINE|FAILED|NODE_FAIL|OUT_OF_MEMORY|PREEMPTED|TIMEOUT)/)
-                alive[$2] = 1
+        index($0, record) != 1 && !queue && $0 != "" {
+            split($0, part, "\t")
+            line[part[1]] = $0
+            number[part[1]] = part[2]
+            if (sub(/_.*/, "", part[2])) array[part[2]] = 1
         }
-        index($0, record "jobs") == 1 { listing = 1; next }
-        listing && $0 != "" { split($0, part, "\t"); if (!(part[2] in alive)) print }
+        index($0, record) == 1 { queue = 1 }
+        index($0, record "queue") == 1 {
+            if ($4 ~ /^(BOOT_FAIL|CANCELLED|COMPLETED|DEADLINE|FAILED|NODE_FAIL|OUT_OF_MEMORY|PREEMPTED|TIMEOUT)/) next
+            alive[$2] = 1
+            if (!($2 in array)) next
+            sub(/%.*/, "", $3)
+            n = split($3, range, ",")
+            for (i = 1; i <= n; i++) {
+                split(range[i] "-" range[i], end, "-")
+                for (task = end[1] + 0; task <= end[2] + 0; task++) alive[$2 "_" task] = 1
+            }
+        }
+        END { for (id in line) if (!(number[id] in alive)) print line[id] }
     '
 )
-numbers=$(printf '%s\n' "$gone" | awk -F '\t' '$2 ~ /^[0-9]+$/ { printf "%s%s", comma, $2; comma = "," }')
+numbers=$(printf '%s\n' "$gone" | awk -F '\t' '$2 ~ /^[0-9]+(_[0-9]+)?$/ { printf "%s%s", comma, $2; comma = "," }')
 if [ -n "$numbers" ]; then
     if accounts=$(sacct -X -n -P --delimiter="$field" --format="$account_format" -j "$numbers" 2>"$errors"); then
         say accounts "$accounts"
