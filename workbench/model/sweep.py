@@ -74,7 +74,7 @@ def sweep_of(members: Iterable[Job]) -> Sweep:
     state = _state(inside)
     status = JobStatus(
         state,
-        reason=_reason(inside),
+        reason=_reason(inside, waits=state not in (JobState.RUNNING, JobState.COMPLETING)),
         started_at=min(started, default=None),
         ended_at=max(ended, default=None) if state.is_over else None,
         node=", ".join(dict.fromkeys(job.status.node for job in inside if job.status.node)),
@@ -146,11 +146,10 @@ def _state(members: Sequence[Job]) -> JobState:
     return bad.most_common(1)[0][0] if len(bad) == 1 else JobState.FAILED
 
 
-def _reason(members: Sequence[Job]) -> str:
-    """Of the first member that has one: rather why it failed than why it waits."""
-    reasons = [job for job in members if job.status.reason]
-    said = sorted(reasons, key=lambda job: not job.state.is_over)
+def _reason(members: Sequence[Job], *, waits: bool) -> str:
+    """Why the first member failed that says so, else why one waits."""
+    said = [job for job in members if job.status.reason and (job.state.is_over or waits)]
     if not said:
         return ""
-    part = said[0].part
-    return f"member {part.index if part else 0}: {said[0].status.reason}"
+    first = min(said, key=lambda job: not job.state.is_over)
+    return f"{first.id}: {first.status.reason}"
