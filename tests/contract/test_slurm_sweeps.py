@@ -8,20 +8,21 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import cast
 
 import pytest
 
 from jobs.spec import RunSpec
 from tests.cluster.cluster import Cluster
-from tests.contract.test_slurm_scheduler import HOME, SETTINGS, USER, Site, connect
+from tests.contract.test_slurm_scheduler import HOME, SETTINGS, USER, Site, Through, connect
 from tests.waiting import until
 from workbench.errors import SchedulerError, SubmissionUnclear
-from workbench.model.job import Job, JobKey, JobSpec, JobState, JobStatus, Part, Resources
-from workbench.model.sweep import sweep_of
+from workbench.model.job import Job, JobSpec, JobState, JobStatus, Part, Resources
+from workbench.ports import Connection
 from workbench.schedulers.slurm import SlurmScheduler
 from workbench.schedulers.slurm.pace import Pace
 
-ALL_WAIT = ["sh", "-c", "until [ -e go ]; do sleep 0.05; done; echo went"]
+ALL_WAIT = ["sh", "-c", "echo ready; until [ -e go ]; do sleep 0.05; done; echo went"]
 ODD_FAIL = ["sh", "-c", 'echo attempt $MACE_WORKBENCH_ATTEMPT; [ -e mended ] || ! [ "${PWD##*/}" = 1 ]']
 
 
@@ -61,7 +62,15 @@ class SweepSite(Site):
         return [statuses[member.id] for member in members]
 
     async def all_end(self, members: Sequence[Job]) -> list[JobStatus]:
-        return await self.all_until(members, lambda said: all(status.state.is_over for status in said.values()))
+        return await self.all_until(
+            members, lambda said: all(status.state.is_over for status in said.values())
+        )
+
+    async def all_run(self, members: Sequence[Job]) -> None:
+        """Wait until the queue says so, and their commands do."""
+        await self.all_until(members, lambda said: {s.state for s in said.values()} == {JobState.RUNNING})
+        for member in members:
+            await self.says(member, "ready")
 
     async def go(self, members: Sequence[Job]) -> None:
         for member in members:
@@ -158,7 +167,7 @@ async def test_an_array_is_found_in_the_accounts_where_the_queue_has_forgotten_i
 async def test_a_sweep_without_keys_is_found_in_the_queue_by_task(site: SweepSite) -> None:
     members = await site.sweep()
     await site.submit_sweep(members, ALL_WAIT)
-    await site.all_until(members, lambda said: {s.state for s in said.values()} == {JobState.RUNNING})
+    await site.all_run(members)
     await site.go(members[:1])
     submitted = await site.submit_sweep(members)
     statuses = await site.all_until(submitted, lambda said: said[members[0].id].state.is_over)
@@ -168,7 +177,7 @@ async def test_a_sweep_without_keys_is_found_in_the_queue_by_task(site: SweepSit
 
 async def test_one_task_is_cancelled_and_the_others_go_on(site: SweepSite) -> None:
     members = await site.submit_sweep(await site.sweep(), ALL_WAIT)
-    await site.all_until(members, lambda said: {s.state for s in said.values()} == {JobState.RUNNING})
+    await site.all_run(members)
     await site.scheduler.cancel(members[1])
     assert (await site.end(members[1])).state == JobState.CANCELLED
     assert json.loads(await site.text(members[1], "exit.json"))["state"] == "CANCELLED"
@@ -179,9 +188,7 @@ async def test_one_task_is_cancelled_and_the_others_go_on(site: SweepSite) -> No
 
 
 async def test_a_whole_sweep_is_cancelled_with_those_that_never_started(site: SweepSite) -> None:
-    site.scheduler = SlurmScheduler(
-        site.connection, replace(SETTINGS, members_at_once=2), pace=Pace(0, 0)
-    )
+    site.scheduler = SlurmScheduler(site.connection, replace(SETTINGS, members_at_once=2), pace=Pace(0, 0))
     members = await site.submit_sweep(await site.sweep(6), ALL_WAIT)
     running = {JobState.RUNNING: 2, JobState.PENDING: 4}
 
@@ -222,19 +229,21 @@ async def test_a_task_that_waits_for_what_never_comes_says_so_and_can_be_cancell
 
 
 async def test_submission_and_poll_of_a_large_sweep_are_one_command_each(site: SweepSite) -> None:
-    members = await site.sweep(200)
-    scheduler = SlurmScheduler(site.connection, replace(SETTINGS, members_at_once=1), pace=Pace(0, 0))
-    site.scheduler = scheduler
-    members = await site.submit_sweep(members, ALL_WAIT)
+    through = Through(site.connection)
+    settings = replace(SETTINGS, members_at_once=1)
+    scheduler = SlurmScheduler(cast("Connection", through), settings, pace=Pace(0, 0))
+    members = await site.submit_sweep(await site.sweep(200), ALL_WAIT, scheduler)
+    assert through.n_commands == 1
     statuses = await scheduler.poll(members)
+    assert through.n_commands == 2
     assert statuses.keys() == {member.id for member in members}
-    assert len(scheduler.queue) <= 2
     await scheduler.cancel_sweep(members)
+    assert through.n_commands == 3
 
 
 async def test_a_sweep_that_slurm_does_not_take_says_why_and_none_of_it_is_there(site: SweepSite) -> None:
     members = await site.sweep(partition="sapphire")
-    with pytest.raises(SchedulerError, match="[Ii]nvalid partition"):
+    with pytest.raises(SchedulerError, match=r"[Ii]nvalid partition"):
         await site.submit_sweep(members)
     assert await site.arrays(members) == set()
 
@@ -245,24 +254,15 @@ async def test_tasks_of_another_sweep_with_our_number_are_not_ours(site: SweepSi
     confused = [replace(job, key=other.key) for job, other in zip(mine, others, strict=True)]
     assert await site.scheduler.poll(confused) == {}
     await site.scheduler.cancel_sweep(confused)
-    await site.all_until(others, lambda said: {s.state for s in said.values()} == {JobState.RUNNING})
+    await site.all_run(others)
 
 
-async def test_a_preempted_or_requeued_task_keeps_its_number_and_counts_its_attempts(site: SweepSite) -> None:
-    members = await site.submit_sweep(await site.sweep(2), ALL_WAIT)
-    await site.all_until(members, lambda said: {s.state for s in said.values()} == {JobState.RUNNING})
+async def test_a_requeued_task_keeps_its_number_and_counts_its_attempts(site: SweepSite) -> None:
+    members = await site.submit_sweep(await site.sweep(2), ODD_FAIL)
+    await site.all_end(members)
+    await site.connection.write(f"{members[1].folder}/mended", b"")
     await site.slurm("scontrol", "requeue", tasks(members)[1])
-
-    async def attempts() -> int:
-        return len((await site.text(members[1], "attempts")).splitlines())
-
-    async def released() -> int:
-        # Slurm holds back what was requeued for a while.
-        site.cluster.master.run("scontrol", "update", f"JobId={tasks(members)[1]}", "StartTime=now", check=False)
-        return await attempts()
-
-    await until(released, lambda n: n == 2)
-    await site.go(members)
+    await site.says(members[1], "attempt 2")
     assert {status.state for status in await site.all_end(members)} == {JobState.COMPLETED}
-    assert json.loads(await site.text(members[1], "exit.json"))["attempt"] == 2
-    assert sweep_of([replace(job, key=JobKey("x", "1", 0.0)) for job in members]).id == members[0].id[:8]
+    sentinel = json.loads(await site.text(members[1], "exit.json"))
+    assert (sentinel["job"], sentinel["attempt"]) == (tasks(members)[1], 2)

@@ -95,6 +95,7 @@ def is_absent(job: Job, answer: Answer) -> bool:
         and not entries_of(job, answer)
         and account_of(job, answer.accounts) is None
         and sentinel_of(job, answer.sentinels) is None
+        and _rest_of_array(job, answer) is None
     )
 
 
@@ -127,6 +128,8 @@ def status_of(job: Job, answer: Answer, *, absent_s: float = 0.0, offset: float 
             exit_code=sentinel.exit_code,
             node=sentinel.node,
         )
+    elif (rest := _rest_of_array(job, answer)) is not None:
+        status = rest
     elif absent_s > LOST_AFTER_S:
         reason = (
             "Slurm has forgotten it and it left nothing behind: killed, or its node went down; start it again"
@@ -136,6 +139,21 @@ def status_of(job: Job, answer: Answer, *, absent_s: float = 0.0, offset: float 
     else:
         return None
     return _shifted(status, offset)
+
+
+def _rest_of_array(job: Job, answer: Answer) -> JobStatus | None:
+    """What is said of the tasks that never started, once they will not any more: Slurm names none of them."""
+    if job.part is None or job.key is None:
+        return None
+    array = job.key.native_id.partition("_")[0]
+    ours = token_prefix(job)
+    for entry in answer.by_name.get(array, ()):
+        if not entry.tasks and entry.state.is_over and entry.token.startswith(ours):
+            return replace(_from_queue([entry]), started_at=None)
+    account = answer.accounts.get(array)
+    if account is not None and account.state.is_over and account.token.startswith(ours):
+        return replace(_from_account(account), started_at=None, exit_code=None)
+    return None
 
 
 def _from_queue(entries: Sequence[QueueEntry]) -> JobStatus:

@@ -36,7 +36,10 @@ gone=$(
         END { for (id in line) if (!(number[id] in alive)) print line[id] }
     '
 )
-numbers=$(printf '%s\n' "$gone" | awk -F '\t' '$2 ~ /^[0-9]+(_[0-9]+)?$/ { printf "%s%s", comma, $2; comma = "," }')
+# An array is asked for as a whole: tasks that never started are known by its number alone.
+numbers=$(printf '%s\n' "$gone" | awk -F '\t' '
+    $2 ~ /^[0-9]+(_[0-9]+)?$/ && sub(/_.*/, "", $2) + 1 && !asked[$2]++ { printf "%s%s", comma, $2; comma = "," }
+')
 if [ -n "$numbers" ]; then
     if accounts=$(sacct -X -n -P --delimiter="$field" --format="$account_format" -j "$numbers" 2>"$errors"); then
         say accounts "$accounts"
