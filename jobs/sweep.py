@@ -141,6 +141,26 @@ def parse_axis(text: str) -> tuple[str, list[Any]]:
     return key.strip(), found
 
 
+def sweep_over(spec: RunSpec | SweepSpec, axes: Sequence[str]) -> RunSpec | SweepSpec:
+    """`spec` over these axes, as people write them, besides its own; those of the same key give way.
+
+    Raises:
+        SpecError: One of them cannot be understood.
+    """
+    if not axes:
+        return spec
+    base = spec.base if isinstance(spec, SweepSpec) else spec
+    added: dict[str, list[Any]] = {}
+    for text in axes:
+        given, values = parse_axis(text)
+        key = _full_key(base, given)
+        if key in added:
+            raise SpecError(f"The sweep has the axis {short(key)} twice.")
+        added[key] = values
+    own = spec.over if isinstance(spec, SweepSpec) else {}
+    return SweepSpec(base, {**own, **added})
+
+
 def axis_text(key: str, values: Sequence[Value]) -> str:
     """An axis as people write it; `parse_axis` understands it."""
     written = ",".join(str(value) for value in values)

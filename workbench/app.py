@@ -10,6 +10,7 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
+from jobs.sweep import SweepSpec
 from workbench import commands
 from workbench.commands import Command
 from workbench.errors import WorkbenchError
@@ -44,7 +45,7 @@ class WorkbenchApp(App[None]):
         open_job: str | None = None,
         *,
         clock: Callable[[], float] = time.time,
-        recipes: Callable[[], Mapping[str, RunSpec]] | None = None,
+        recipes: Callable[[], Mapping[str, RunSpec | SweepSpec]] | None = None,
     ) -> None:
         """Draw `workbench`, beginning with the run of `open_job`; `recipes` are by default those shipped."""
         super().__init__()
@@ -191,6 +192,7 @@ class WorkbenchApp(App[None]):
             (self._recipes or recipes)(),
             self._workbench.profiles(),
             start_from=message.spec,
+            over=message.over,
             resubmitted_from=message.resubmitted_from,
         )
 
@@ -206,7 +208,8 @@ class WorkbenchApp(App[None]):
         if message.resubmitted_from:
             doing = self._workbench.resubmit(message.resubmitted_from, spec=spec)
         else:
-            doing = self._workbench.submit(spec.run, spec.resources, profile=message.profile)
+            asked = SweepSpec(spec.run, message.over) if message.over else spec.run
+            doing = self._workbench.submit(asked, spec.resources, profile=message.profile)
         self._do(doing, "Started {}.")
 
     def on_resubmit(self, message: Resubmit) -> None:

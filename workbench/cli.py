@@ -56,6 +56,14 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="change a part of the spec: `--set threads=2 --set parameters.sizes=[96,192]`",
     )
+    submit.add_argument(
+        "--sweep",
+        metavar="KEY=A,B,…",
+        action="append",
+        default=[],
+        help="one run for each value, and for each combination where it is given again: "
+        "`--sweep sizes=24,96 --sweep seed=0..4`",
+    )
     submit.add_argument("--time-limit", metavar="MINUTES", type=_minutes, default=3600, help="default: 60")
     submit.add_argument("--profile", metavar="NAME", help="where to run it; default: the default profile")
     _wait(submit)
@@ -72,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("--json", action="store_true", help="print JSON, one object for each piece read")
 
     for name, text in (
-        ("resubmit", "start a new run of a job that is over"),
+        ("resubmit", "start a new run of a job that is over; of a sweep, its failed members again"),
         ("requeue", "start a job that is over once more in its own folder"),
     ):
         again = commands.add_parser(name, help=text)

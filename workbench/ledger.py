@@ -10,7 +10,7 @@ from dataclasses import replace
 
 from workbench.errors import NotFound, StoreError
 from workbench.model.job import Job
-from workbench.model.sweep import folded
+from workbench.model.sweep import folded, sweep_of
 from workbench.store import Store
 
 log = logging.getLogger(__name__)
@@ -55,6 +55,8 @@ class Ledger:
         """
         if id_or_prefix in self._jobs:
             return self._jobs[id_or_prefix]
+        if f"{id_or_prefix}.0" in self._jobs:
+            return sweep_of(self.members(id_or_prefix))
         matching = [job for job in self._jobs.values() if id_or_prefix and job.id.startswith(id_or_prefix)]
         found = matching if "." in id_or_prefix else folded(matching)
         if len(found) == 1:
@@ -84,7 +86,9 @@ class Ledger:
 
     def members(self, sweep_id: str) -> Sequence[Job]:
         """The jobs that are members of a sweep."""
-        return [job for job in self._jobs.values() if job.part is not None and job.part.sweep == sweep_id]
+        first = self._jobs.get(f"{sweep_id}.0")
+        ids = [f"{sweep_id}.{index}" for index in range(first.part.size if first and first.part else 0)]
+        return [self._jobs[member_id] for member_id in ids if member_id in self._jobs]
 
     def heard(self, job: Job) -> bool:
         """Know what a scheduler has said of a job; true where it is news."""

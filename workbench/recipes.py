@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from jobs.spec import RunSpec, SpecError
-from jobs.sweep import SweepSpec, from_json, parse_axis, short
+from jobs.sweep import SweepSpec, from_json, sweep_over
 from workbench.errors import SpecRefused
 
 _ENDING = ".json"
@@ -66,28 +66,9 @@ def find_recipe(
             for change in changes:
                 _change(record, change)
             spec = from_json(json.dumps(record))
-        return swept(spec, axes)
+        return sweep_over(spec, axes)
     except SpecError as error:
         raise SpecRefused(f"{name_or_path}: {error}") from error
-
-
-def swept(spec: RunSpec | SweepSpec, axes: Sequence[str]) -> RunSpec | SweepSpec:
-    """`spec` over these axes besides its own, of which those of the same key give way.
-
-    Raises:
-        SpecError: One of them cannot be understood.
-    """
-    if not axes:
-        return spec
-    base, over = (spec.base, dict(spec.over)) if isinstance(spec, SweepSpec) else (spec, {})
-    added: dict[str, Sequence[Any]] = {}
-    for text in axes:
-        key, values = parse_axis(text)
-        if key in added:
-            raise SpecError(f"The sweep has the axis {key} twice.")
-        added[key] = values
-    kept = {key: values for key, values in over.items() if short(key) not in map(short, added)}
-    return SweepSpec(base, {**kept, **added})
 
 
 def with_absolute_paths(spec: RunSpec | SweepSpec) -> RunSpec | SweepSpec:

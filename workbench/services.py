@@ -34,7 +34,7 @@ from workbench.model.finding import Finding
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
 from workbench.model.record import job_to_json
 from workbench.model.run import Run
-from workbench.model.sweep import Sweep, is_of_sweep
+from workbench.model.sweep import Sweep, is_of_sweep, progress_of, sweep_of
 from workbench.ports import Connection, FileChunk, Prompter
 from workbench.recipes import find_spec, with_absolute_paths
 from workbench.remote.dialled import NoPrompter
@@ -100,7 +100,9 @@ class Services:
         return self._ledger.find(id_or_prefix)
 
     def run(self, job_id: str) -> Run:
-        """What the events of a job have added up to so far, without asking anybody."""
+        """What the events of a job have added up to so far, of a sweep how far it is; asks nobody."""
+        if members := self._ledger.members(job_id):
+            return progress_of(sweep_of(members), {job.id: self._files.run(job.id) for job in members})
         return self._files.run(job_id)
 
     # -- asking ----------------------------------------------------------------------------------
@@ -184,6 +186,8 @@ class Services:
     async def fetch(self, job_id: str) -> bool:
         """Take in what is new of a run's events; true where anything was."""
         job = self.job(job_id)
+        if isinstance(job, Sweep):
+            return await self._sweeps.fetch(job, self.fetch)
         changed = await self._files.fetch(job)
         if self._files.ended_anew(job.id) and not job.state.is_over:
             (await self._sites.of(job.profile)).scheduler.stir()
@@ -201,11 +205,11 @@ class Services:
 
     async def log_chunk(self, job_id: str, offset: int = 0, *, tail_bytes: int | None = None) -> FileChunk:
         """The run's standard output and error from `offset` on, or at most its last `tail_bytes`."""
-        return await self._files.log_chunk(self.job(job_id), offset, tail_bytes=tail_bytes)
+        return await self._files.log_chunk(self._single(job_id), offset, tail_bytes=tail_bytes)
 
     async def results(self, job_id: str) -> Mapping[str, object]:
         """The results file of a finished run."""
-        return await self._files.results(self.job(job_id))
+        return await self._files.results(self._single(job_id))
 
     # -- doing -----------------------------------------------------------------------------------
 
@@ -301,6 +305,15 @@ class Services:
         self._store.close()
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _single(self, job_id: str) -> Job:
+        """A job that has a log and results of its own."""
+        job = self.job(job_id)
+        if isinstance(job, Sweep):
+            raise NotAllowed(
+                f"{job.id} is a sweep of {len(job.members)} runs, each with its own: name one, as {job.id}.0."
+            )
+        return job
 
     async def _start(self, spec: JobSpec, profile: str | None, *, resubmitted_from: str | None = None) -> Job:
         site = await self._sites.of(profile)

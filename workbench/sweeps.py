@@ -7,8 +7,9 @@ in which `sweep.jsonl` has the members' records: from it the sweep is found agai
 
 from __future__ import annotations
 
+import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
@@ -23,6 +24,9 @@ from workbench.site import Site
 
 SWEEP_FILE = "sweep.jsonl"
 _SPEC_FILE = "spec.json"
+_FETCHED_AT_ONCE = 8
+_QUIET_AT_LAST = 5
+"""Looks at a member that is over without anything new, after which it has told all."""
 
 
 @dataclass
@@ -33,11 +37,15 @@ class Sweeps:
     clock: Callable[[], float]
     submitting: set[str] = field(default_factory=set)
     """Ids of the jobs that are on their way to a scheduler."""
+    _quiet: dict[str, tuple[Job, int]] = field(default_factory=dict)
+    """How often in a row a member that is over had nothing new to tell."""
 
     async def submit(self, site: Site, spec: SweepSpec, resources: Resources) -> Sweep:
         """Start every member of a sweep."""
         sweep_id, now = self.ledger.new_id(), self.clock()
         runs, points = spec.members(), spec.points
+        # An array asks for its tasks alike.
+        resources = replace(resources, cpus=max(run.threads for run in runs))
         title = spec.base.name or f"{spec.base.experiment} over {', '.join(map(short, spec.over))}"
         members = [
             Job(
@@ -118,6 +126,29 @@ class Sweeps:
         """Ask all members that are not over to end."""
         going_on = [member for member in sweep.members if not member.state.is_over]
         await site.scheduler.cancel_sweep(going_on)
+
+    async def fetch(self, sweep: Sweep, fetch: Callable[[str], Awaitable[bool]]) -> bool:
+        """Take in what is new of the members' events, several members at a time; true where anything was."""
+        room = asyncio.Semaphore(_FETCHED_AT_ONCE)
+
+        async def news(member: Job) -> bool:
+            async with room:
+                heard = await fetch(member.id)
+            known, quiet = self._quiet.get(member.id, (member, 0))
+            quiet = quiet + 1 if not heard and known.status == member.status else 0
+            self._quiet[member.id] = (member, quiet)
+            return heard
+
+        return any(
+            await asyncio.gather(*(news(member) for member in sweep.members if self._may_tell(member)))
+        )
+
+    def _may_tell(self, member: Job) -> bool:
+        """Whether a member may have events that are not known: some come late from another node."""
+        if not member.state.is_over:
+            return member.state not in (JobState.SUBMITTING, JobState.PENDING)
+        known, quiet = self._quiet.get(member.id, (member, 0))
+        return known.status != member.status or quiet < _QUIET_AT_LAST
 
     def sweep(self, sweep_id: str) -> Sweep:
         """A sweep as it is known now."""

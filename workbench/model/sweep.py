@@ -129,7 +129,7 @@ def progress_of(sweep: Sweep, runs: Mapping[str, Run]) -> Run:
             done += _UNITS
         elif progress is not None and progress.total > 0 and not member.state.is_over:
             done += max(0, min(_UNITS, _UNITS * progress.done // progress.total))
-    return Run(progress=Progress(done, _UNITS * len(sweep.members)))
+    return Run(progress=Progress(done, _UNITS * len(sweep.members), sweep.summary))
 
 
 def _state(members: Sequence[Job]) -> JobState:

@@ -83,8 +83,6 @@ class SlurmScheduler:
             SubmissionUnclear: It may be in the queue or not; asking again finds that out.
         """
         whole = sweep_of(members)
-        threads = max(member.spec.run.threads for member in members)
-        whole = replace(whole, spec=replace(whole.spec, run=replace(whole.spec.run, threads=threads)))
         parts = [member.part for member in members if member.part is not None]
         script = render(whole, argv, env, self._settings, tasks=tasks_text(part.index for part in parts))
         key = await self._submit(whole, parts[0].submission, script.encode())
