@@ -81,7 +81,7 @@ def test_whatever_is_written_is_an_axis_or_refused(text: str) -> None:
 
 
 def test_members_are_named_after_their_values() -> None:
-    sweep = SweepSpec(RunSpec(), {"plans": ["fast", ["exact", "fast"]], "seed": [3]})
+    sweep = SweepSpec(RunSpec(), {"plans": ["fast", ("exact", "fast")], "seed": [3]})
     assert [member.name for member in sweep.members()] == ["plans=fast seed=3", "plans=exact+fast seed=3"]
     assert [member.parameters.plans for member in sweep.members()] == [  # type: ignore[union-attr]
         ("fast",), ("exact", "fast"),
@@ -89,7 +89,7 @@ def test_members_are_named_after_their_values() -> None:
 
 
 def test_a_list_of_one_is_its_value_and_a_whole_number_a_float() -> None:
-    assert SweepSpec(RunSpec(), {"sizes": [[24], 96]}).over == {"parameters.sizes": (24, 96)}
+    assert SweepSpec(RunSpec(), {"sizes": [(24,), 96]}).over == {"parameters.sizes": (24, 96)}
     assert SweepSpec(RunSpec(MdParameters()), {"temperature_k": [300]}).points == [
         {"parameters.temperature_k": 300.0}
     ]
@@ -167,6 +167,7 @@ def test_axes_are_added_to_a_recipe_and_replace_its_own() -> None:
     changed = find_recipe("sweep-fp64-vs-fp32", ["parameters.repeats=3"], ["sizes=6", "threads=1,2"])
     assert isinstance(changed, SweepSpec)
     assert changed.over == {"parameters.sizes": (6,), "seed": (0, 1), "threads": (1, 2)}
+    assert isinstance(changed.base.parameters, BenchmarkParameters)
     assert changed.base.parameters.repeats == 3
     assert find_recipe("demo") == find_spec("demo")
 

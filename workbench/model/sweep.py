@@ -133,8 +133,10 @@ def progress_of(sweep: Sweep, runs: Mapping[str, Run]) -> Run:
 
 
 def _state(members: Sequence[Job]) -> JobState:
-    """What goes on if anything does; else what went worst."""
+    """What goes on if anything does; else what went worst. Between two members a sweep goes on, too."""
     states = {job.state for job in members}
+    if any(state.is_over for state in states) and not all(state.is_over for state in states):
+        return JobState.RUNNING
     for state in _FURTHEST:
         if state in states:
             return state

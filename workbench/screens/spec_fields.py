@@ -14,6 +14,7 @@ from workbench.model.job import JobSpec, Resources
 TIME_LIMIT, SWEEP = "time_limit", "sweep"
 _PARAMETERS = "parameters."
 _BETWEEN = "; "
+_SWEEP_HINT = "one run for each: seed=0..4; threads=1,2"
 _LABELS = {
     "name": "name",
     "allow_pickle": "allow pickle",
@@ -36,6 +37,8 @@ class SpecField:
     """As in the spec's JSON, with a dot; or `time_limit`, `sweep`."""
     label: str
     text: str
+    hint: str = ""
+    """Shown while there is no text."""
 
 
 def fields_of(spec: RunSpec, resources: Resources, over: Axes | None = None) -> list[SpecField]:
@@ -47,7 +50,7 @@ def fields_of(spec: RunSpec, resources: Resources, over: Axes | None = None) -> 
     axes = _BETWEEN.join(axis_text(key, values) for key, values in (over or {}).items())
     return [
         *lines,
-        SpecField(SWEEP, _label(SWEEP), axes),
+        SpecField(SWEEP, _label(SWEEP), axes, hint=_SWEEP_HINT),
         SpecField(TIME_LIMIT, _label(TIME_LIMIT), f"{resources.time_limit_s / 60:g}"),
     ]
 

@@ -89,7 +89,7 @@ class SubmitScreen(ModalScreen[Submit | None]):
         await box.mount_all(
             Horizontal(
                 Label(field.label),
-                Input(field.text, name=field.key, compact=True, select_on_focus=False),
+                Input(field.text, field.hint, name=field.key, compact=True, select_on_focus=False),
                 Label("", classes="wrong", markup=False),
                 classes="field",
             )
