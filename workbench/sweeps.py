@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 
 from jobs.sweep import SweepSpec, short
+from workbench.again import Again, again
 from workbench.errors import LinkLost, NotAllowed, SubmissionUnclear, WorkbenchError
 from workbench.ledger import Ledger
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Part, Resources
 from workbench.model.record import job_from_json, job_to_json
+from workbench.model.run import Run
 from workbench.model.sweep import Sweep, sweep_of
 from workbench.site import Site
 
@@ -62,8 +64,10 @@ class Sweeps:
         self.ledger.keep_all(members)
         return await self.submit_again(site, members)
 
-    async def resubmit(self, site: Site, job: Job) -> Sweep:
+    async def resubmit(self, site: Site, job: Job, resources: Resources | None = None) -> Sweep:
         """Start the failed members of a sweep, or one member that is over, as their next attempts.
+
+        They ask for `resources` where those are given.
 
         Raises:
             NotAllowed: There is nothing to start again.
@@ -76,7 +80,14 @@ class Sweeps:
             if not member.state.is_over:
                 raise NotAllowed(f"Job {member.id} is not over ({member.state.lower()}): cancel it first.")
         number = 1 + max(_part(member).submission for member in self.ledger.members(_part(members[0]).sweep))
-        numbered = [replace(member, part=replace(_part(member), submission=number)) for member in members]
+        numbered = [
+            replace(
+                member,
+                part=replace(_part(member), submission=number),
+                spec=replace(member.spec, resources=resources or member.spec.resources),
+            )
+            for member in members
+        ]
         # The number is used up whatever comes of it: what was once refused stays refused on the host.
         self.ledger.keep_all(numbered)
         again = [replace(job, key=None, status=JobStatus(JobState.SUBMITTING)) for job in numbered]
@@ -161,6 +172,18 @@ def by_submission(jobs: Sequence[Job]) -> list[list[Job]]:
     for job in jobs:
         together[(job.part.sweep, job.part.submission) if job.part else (job.id, 0)].append(job)
     return list(together.values())
+
+
+def again_of(sweep: Sweep, runs: Mapping[str, Run], most_minutes: int = 0) -> Again:
+    """How the failed members of a sweep are best started again: with enough for each of them."""
+    proposals = [again(member, runs[member.id], most_minutes) for member in sweep.failed]
+    reasons = [proposal.why for proposal in proposals if proposal.why]
+    if not reasons:
+        return Again(True, sweep.spec.resources, "")
+    time_limit_s = max(proposal.resources.time_limit_s for proposal in proposals)
+    memory_mb = max(proposal.resources.memory_mb or 0 for proposal in proposals) or None
+    resources = replace(sweep.spec.resources, time_limit_s=time_limit_s, memory_mb=memory_mb)
+    return Again(True, resources, f"{len(reasons)} of {len(proposals)} failed members: {reasons[0]}")
 
 
 def records_in(path: str, data: bytes) -> list[Job]:

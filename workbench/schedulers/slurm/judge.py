@@ -22,6 +22,40 @@ _OTHER_JOB_S = 600.0
 """A job that was submitted so long before ours has its number from an earlier count."""
 
 
+class Judge:
+    """Judges one poll after another; what the queue says again of a job is not judged again."""
+
+    def __init__(self) -> None:
+        self.absences = Absences()
+        self.offset = 0.0
+        """How far the host's clock is behind ours."""
+        self._going_on: dict[str, tuple[Sequence[QueueEntry], JobStatus]] = {}
+        """What the queue said of a job that is not over, and what that means."""
+
+    def statuses(self, jobs: Sequence[Job], answer: Answer, now: float) -> Mapping[str, JobStatus]:
+        """Where the jobs are, as far as that is known; `now` is by our clock."""
+        if answer.now is not None:
+            offset = clock_offset(now - answer.now, self.offset)
+            if offset != self.offset:
+                self.offset, self._going_on = offset, {}
+        before, self._going_on = self._going_on, {}
+        statuses = {}
+        for job in jobs:
+            entries = entries_of(job, answer)
+            known = before.get(job.id)
+            if known is not None and known[0] == entries:
+                statuses[job.id] = known[1]
+                self._going_on[job.id] = known
+                continue
+            absent_s = self.absences.seconds(job.id, is_absent(job, answer), now)
+            status = status_of(job, answer, absent_s=absent_s, offset=self.offset)
+            if status is not None:
+                statuses[job.id] = status
+                if entries and not status.state.is_over:
+                    self._going_on[job.id] = (entries, status)
+        return statuses
+
+
 class Absences:
     """Since when a job is nowhere to be found."""
 
@@ -57,11 +91,11 @@ def entries_of(job: Job, answer: Answer) -> Sequence[QueueEntry]:
     ours = token_prefix(job)
     if job.key is None:
         if job.part is None:
-            return answer.by_name.get(ours[:-1], ())
+            return answer.by_token.get(ours[:-1], ())
         token = f"{ours}{job.part.submission}"
         return [entry for entry in answer.of_task(ours[:-1], job.part.index) if entry.token == token]
     if job.part is None:
-        named = answer.by_name.get(job.key.native_id, ())
+        named = answer.by_number.get(job.key.native_id, ())
     else:
         named = answer.of_task(job.key.native_id.partition("_")[0], job.part.index)
     # A site may put words of its own into comments: only another job's token tells against it.
@@ -147,7 +181,7 @@ def _rest_of_array(job: Job, answer: Answer) -> JobStatus | None:
         return None
     array = job.key.native_id.partition("_")[0]
     ours = token_prefix(job)
-    for entry in answer.by_name.get(array, ()):
+    for entry in answer.by_number.get(array, ()):
         if not entry.tasks and entry.state.is_over and entry.token.startswith(ours):
             return replace(_from_queue([entry]), started_at=None)
     account = answer.accounts.get(array)
@@ -168,6 +202,7 @@ def _from_queue(entries: Sequence[QueueEntry]) -> JobStatus:
         ended_at=entry.ended_at if over else None,
         node=entry.node,
         expected_start_at=entry.started_at if waits else None,
+        held_by=entry.held_by,
     )
 
 
