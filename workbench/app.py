@@ -18,6 +18,7 @@ from workbench.messages import (
     ActOnQueued,
     AskNow,
     Cancel,
+    Hold,
     NewRun,
     OpenQueued,
     OpenRun,
@@ -96,6 +97,7 @@ class WorkbenchApp(App[None]):
     def on_mount(self) -> None:
         """Draw what is known, then begin to ask."""
         self._draw_jobs()
+        self._jobs_screen.has_queues = bool(self._workbench.queues.profiles())
         self.push_screen(self._jobs_screen)
         self.call_after_refresh(self._begin)
 
@@ -232,6 +234,13 @@ class WorkbenchApp(App[None]):
     def on_requeue(self, message: Requeue) -> None:
         """Start a job again in its own folder."""
         self._do(self._workbench.requeue(message.job_id), "Requeued {}: it goes on in its own folder.")
+
+    def on_hold(self, message: Hold) -> None:
+        """Keep a job that waits from starting, or let it go."""
+        if self._workbench.job(message.job_id).status.held_by:
+            self._do(self._workbench.release(message.job_id), "{} may start again.")
+        else:
+            self._do(self._workbench.hold(message.job_id), "{} is held: h lets it go again.")
 
     def on_cancel(self, message: Cancel) -> None:
         """End a job, if the person says so again."""

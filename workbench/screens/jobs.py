@@ -50,6 +50,8 @@ class JobsScreen(JobScreen):
         self._heard_at: float | None = None
         self._counted: tuple[Sequence[Job], Sequence[str]] = ((), _counts(()))
         self._table = JobTable(id="jobs")
+        self.has_queues = False
+        """Whether there is a cluster whose queue could be shown."""
 
     def compose(self) -> ComposeResult:
         """Title, table, what the selected job is about, filter, keys."""
@@ -106,6 +108,10 @@ class JobsScreen(JobScreen):
     def action_queue(self) -> None:
         """Show all jobs in a cluster's queue."""
         self.post_message(ShowQueue())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer the queue only where there is one."""
+        return action != "queue" or self.has_queues
 
     def action_filter(self) -> None:
         """Ask for the words of the filter."""
