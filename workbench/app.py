@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -28,11 +29,12 @@ from workbench.messages import (
     Submit,
     WatchQueue,
 )
-from workbench.model.job import Job
+from workbench.model.job import Job, Resources
 from workbench.model.run import Run
 from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
+from workbench.screens.links_bar import LinksOnScreens
 from workbench.theme import THEME, series_variables
 from workbench.watching import Watching
 
@@ -82,6 +84,7 @@ class WorkbenchApp(App[None]):
             is_open=lambda job_id: job_id == self._run_id,
         )
         self._watching = Watching(self, workbench, self._following, clock, self._say, self._jobs_heard)
+        self._links_bar = LinksOnScreens(commands.RECONNECT.key_text)
         self.register_theme(THEME)
         self.theme = THEME.name
 
@@ -102,6 +105,7 @@ class WorkbenchApp(App[None]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
+        self._workbench.when_links_change(self._links_told)
         self._follow_states()
         self._follow_progress()
         self.set_interval(_TICK_S, self._tick)
@@ -156,6 +160,16 @@ class WorkbenchApp(App[None]):
             self._draw_run()
         else:
             self._watching.draw(self._trouble)
+        self._links_bar.draw(self.screen, self._workbench.links(), self._clock())
+
+    def _links_told(self) -> None:
+        self.call_later(self._links_changed)
+
+    def _links_changed(self) -> None:
+        links = self._workbench.links()
+        if self._links_bar.has_come_back(links):
+            self._following.stir()
+        self._links_bar.draw(self.screen, links, self._clock())
 
     def _draw_jobs(self) -> None:
         self._jobs_screen.show(
@@ -227,13 +241,37 @@ class WorkbenchApp(App[None]):
             doing = self._workbench.submit(spec.run, spec.resources, profile=message.profile)
         self._do(doing, "Started {}.")
 
-    def on_resubmit(self, message: Resubmit) -> None:
-        """Start a run again in a new folder."""
-        self._do(self._workbench.resubmit(message.job_id), f"Resubmitted {message.job_id} as {{}}.")
+    @work(group="doing")
+    async def on_resubmit(self, message: Resubmit) -> None:
+        """Start a run again; what it had too little of, with more of it, if the person agrees."""
+        job = self._workbench.job(message.job_id)
+        try:
+            again = await self._workbench.again(job.id)
+        except WorkbenchError as error:
+            self._say(str(error), failed=True)
+            return
+        if again.why:
+            from workbench.screens.again import AgainScreen
+
+            def answered(resources: Resources | None) -> None:
+                if resources is not None:
+                    self._start_again(job, resources, in_place=again.in_place)
+
+            self.push_screen(AgainScreen(job, again), answered)
+        else:
+            self._start_again(job, None, in_place=again.in_place)
+
+    def _start_again(self, job: Job, resources: Resources | None, *, in_place: bool) -> None:
+        if in_place:
+            self.post_message(Requeue(job.id, resources))
+            return
+        spec = replace(job.spec, resources=resources) if resources else None
+        self._do(self._workbench.resubmit(job.id, spec=spec), f"Resubmitted {job.id} as {{}}.")
 
     def on_requeue(self, message: Requeue) -> None:
         """Start a job again in its own folder."""
-        self._do(self._workbench.requeue(message.job_id), "Requeued {}: it goes on in its own folder.")
+        doing = self._workbench.requeue(message.job_id, resources=message.resources)
+        self._do(doing, "Requeued {}: it goes on in its own folder.")
 
     def on_hold(self, message: Hold) -> None:
         """Keep a job that waits from starting, or let it go."""
@@ -285,6 +323,27 @@ class WorkbenchApp(App[None]):
     def on_app_focus(self) -> None:
         """Somebody looks again."""
         self._workbench.queues.attend(True)
+
+    def action_links(self) -> None:
+        """Show the connections."""
+        from workbench.screens.links import LinksScreen
+
+        if not isinstance(self.screen, LinksScreen):
+            self.push_screen(LinksScreen(commands.RECONNECT.key_text))
+            self.call_after_refresh(self._tick)
+
+    def action_reconnect(self) -> None:
+        """Try the connections that are down, or else see whether those that are up answer."""
+        links = [status for status in self._workbench.links() if status.in_use]
+        for status in [status for status in links if not status.link.state.is_up] or links:
+            self._reconnect(status.profile)
+
+    @work(group="reconnecting")
+    async def _reconnect(self, profile: str) -> None:
+        try:
+            await self._workbench.reconnect(profile)
+        except WorkbenchError as error:
+            self._say(str(error), failed=True)
 
     def action_help(self) -> None:
         """Show every key of this screen."""

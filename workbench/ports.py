@@ -6,13 +6,15 @@ and nothing that draws knows more than this module.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from jobs.spec import RunSpec
+from workbench.again import Again
 from workbench.model.job import Job, JobKey, JobSpec, JobStatus, Resources
+from workbench.model.link import LinkStatus
 from workbench.model.pulse import Pulse
 from workbench.model.queue import QueuedJob, QueueEntry, QueueView
 from workbench.model.run import Run
@@ -231,8 +233,12 @@ class Scheduler(Protocol):
     async def cancel(self, job: Job) -> None:
         """Ask a job to end; that it has ended shows in a later poll."""
 
-    async def requeue(self, job: Job) -> JobKey:
+    async def requeue(
+        self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> JobKey:
         """Start a job that is over once more, in the same folder: its next attempt.
+
+        With `argv` it is submitted anew, for it asks for something else than before.
 
         Raises:
             SchedulerError: It is not over.
@@ -318,6 +324,19 @@ class Workbench(Protocol):
     def run(self, job_id: str) -> Run:
         """What the events of a job have added up to so far, without asking anybody."""
 
+    def links(self) -> Sequence[LinkStatus]:
+        """The connections to all hosts but this machine, without asking anybody."""
+
+    def when_links_change(self, tell: Callable[[], None]) -> None:
+        """Have somebody told of every change of any link."""
+
+    async def reconnect(self, profile: str) -> None:
+        """The user wants a link now: the network is tried at once, and a login is made, once.
+
+        Raises:
+            ConnectionFailed: There is none after that.
+        """
+
     async def refresh(self) -> Sequence[Job]:
         """Ask the schedulers; the jobs that have changed."""
 
@@ -337,7 +356,10 @@ class Workbench(Protocol):
             NotAllowed: The job is not over.
         """
 
-    async def requeue(self, job_id: str) -> Job:
+    async def again(self, job_id: str) -> Again:
+        """How a job that is over is best started again, by all that its run has told."""
+
+    async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         """Start a job that is over once more in its own folder, so that it goes on from there.
 
         Raises:

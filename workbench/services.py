@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 
 from jobs.spec import RunSpec
 from workbench import doctor
+from workbench.again import Again, again
 from workbench.config import LOCAL, Config
 from workbench.environment import Environment, accel_requirements, create
 from workbench.errors import (
@@ -31,12 +32,13 @@ from workbench.errors import (
 from workbench.ledger import Ledger
 from workbench.model.finding import Finding
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
+from workbench.model.link import LinkStatus
 from workbench.model.record import job_from_json, job_to_json
 from workbench.model.run import Run
 from workbench.ports import Connection, FileChunk, Prompter
 from workbench.queues import Queues
 from workbench.recipes import find_spec, with_absolute_paths
-from workbench.remote.dialled import NoPrompter
+from workbench.remote.asking import NoPrompter
 from workbench.run_files import RunFiles
 from workbench.scheduler_check import examine_scheduler
 from workbench.site import Site, Sites
@@ -101,6 +103,20 @@ class Services:
     def run(self, job_id: str) -> Run:
         """What the events of a job have added up to so far, without asking anybody."""
         return self._files.run(job_id)
+
+    # -- links -----------------------------------------------------------------------------------
+
+    def links(self) -> Sequence[LinkStatus]:
+        """The connections to all hosts but this machine."""
+        return self._sites.links()
+
+    def when_links_change(self, tell: Callable[[], None]) -> None:
+        """Have somebody told of every change of any link."""
+        self._sites.when_links_change(tell)
+
+    async def reconnect(self, profile: str) -> None:
+        """The user wants a link now, and may be asked for what a login needs, once."""
+        await self._sites.reconnect(profile)
 
     # -- asking ----------------------------------------------------------------------------------
 
@@ -233,10 +249,23 @@ class Services:
                     )
             return await self._start(spec or job.spec, job.profile, resubmitted_from=job.id)
 
-    async def requeue(self, job_id: str) -> Job:
+    async def again(self, job_id: str) -> Again:
+        """How a job that is over is best started again, by all that its run has told."""
+        job = self.job(job_id)
+        run = await self.fetch_all(job.id)
+        return again(job, run, self._config.profile(job.profile).time_limit_minutes)
+
+    async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         """Start a job that is over once more in its own folder, so that it goes on from there."""
         async with self._to_start_again(job_id) as job:
-            key = await (await self._sites.of(job.profile)).scheduler.requeue(job)
+            site = await self._sites.of(job.profile)
+            if resources is None or resources == job.spec.resources:
+                key = await site.scheduler.requeue(job)
+            else:
+                job = replace(job, spec=replace(job.spec, resources=resources))
+                command = self._command(site, await site.code.folder(), job)
+                await site.connection.write(f"{job.folder}/job.json", job_to_json(job).encode())
+                key = await site.scheduler.requeue(job, *command)
             return self._ledger.keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
 
     async def examine(self, profile: str | None = None) -> Sequence[Finding]:
@@ -246,7 +275,7 @@ class Services:
             site.connection,
             site.python,
             site.work_folder,
-            await site.deployed_code(self._clock()),
+            await site.code.folder(),
             site.profile.setup,
             site.profile.gpus,
         )
@@ -317,7 +346,7 @@ class Services:
         """Have a job's files in its folder, and the job with its scheduler."""
         self._submitting.add(job.id)
         try:
-            code = await site.deployed_code(self._clock())
+            code = await site.code.folder()
             files = {"spec.json": job.spec.run.to_json(), "job.json": job_to_json(job)}
             await asyncio.gather(  # one round trip
                 *(site.connection.write(f"{job.folder}/{name}", files[name].encode()) for name in files)

@@ -11,8 +11,10 @@ which is above 1 where a job was put into the queue again after Slurm had forgot
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -22,7 +24,7 @@ from workbench.model.pulse import Pulse
 from workbench.ports import Connection, StartEstimate
 from workbench.schedulers.slurm.asking import ask, garbled
 from workbench.schedulers.slurm.desk import SlurmDesk
-from workbench.schedulers.slurm.judge import Absences, clock_offset, is_absent, status_of
+from workbench.schedulers.slurm.judge import Judge
 from workbench.schedulers.slurm.pace import Pace
 from workbench.schedulers.slurm.parse import (
     ACCOUNT_FIELDS,
@@ -55,8 +57,8 @@ class SlurmScheduler:
         self._clock = clock
         self.pace = pace or Pace()
         """How often the queue is asked for."""
-        self._offset = 0.0
-        self._absences = Absences()
+        self._judge = Judge()
+        self._answer = Answer()
         self._heard_at: float | None = None
         self._took_s = 0.0
         self.desk = SlurmDesk(connection)
@@ -83,17 +85,9 @@ class SlurmScheduler:
             return {}
         began = time.monotonic()
         answer = await self._asked(jobs)
-        now = self._clock()
-        if answer.now is not None:
-            self._offset = clock_offset(now - answer.now, self._offset)
-        self._heard_at, self._took_s = now, time.monotonic() - began
-        news = "squeue" not in answer.failures and self.desk.hear(answer.queue, self._offset)
-        statuses = {}
-        for job in jobs:
-            absent_s = self._absences.seconds(job.id, is_absent(job, answer), now)
-            status = status_of(job, answer, absent_s=absent_s, offset=self._offset)
-            if status is not None:
-                statuses[job.id] = status
+        self._heard_at, self._took_s = self._clock(), time.monotonic() - began
+        statuses = self._judge.statuses(jobs, answer, self._heard_at)
+        news = "squeue" not in answer.failures and self.desk.hear(answer.queue, self._judge.offset)
         changed = news or any(statuses.get(job.id, job.status) != job.status for job in jobs)
         self.pace.asked((job.id for job in jobs), changed=changed)
         return statuses
@@ -108,11 +102,16 @@ class SlurmScheduler:
         asked = "".join(_line(job) for job in jobs)
         queue_format = f"{marks.record}queue{marks.field}{marks.field.join(QUEUE_FIELDS)}"
         account_format = ",".join(ACCOUNT_FIELDS)
-        data = await ask(self._connection, "poll", marks, queue_format, account_format, stdin=asked.encode())
-        # A long queue takes its time, in which the screens go on.
-        answer = await asyncio.to_thread(parse_answer, data, marks)
+        stdin = gzip.compress(asked.encode(), compresslevel=1)
+        data = await ask(self._connection, "poll", marks, queue_format, account_format, stdin=stdin)
+        try:
+            # A long queue takes its time, in which the screens go on.
+            answer = await asyncio.to_thread(_read, data, marks, self._answer)
+        except (OSError, EOFError, zlib.error):
+            raise SchedulerError(garbled(self._connection.host, "the poll", data)) from None
         if answer.now is None:
             raise SchedulerError(garbled(self._connection.host, "the poll", data))
+        self._answer = answer
         failed = answer.failures.get("squeue")
         if failed is not None and not answer.accounts and not answer.sentinels:
             raise SchedulerError(
@@ -151,20 +150,27 @@ class SlurmScheduler:
         self.pace.stir()
         await self.desk.release(_number(job), _prefix(job))
 
-    async def requeue(self, job: Job) -> JobKey:
-        """Start a job that is over once more; under its number as long as Slurm remembers it."""
+    async def requeue(
+        self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> JobKey:
+        """Start a job that is over once more; under its number as long as Slurm remembers it.
+
+        With `argv` by a new script, under a new number: what a job asks for cannot be changed afterwards.
+        """
+        script = render(job, argv, env or {}, self._settings).encode() if argv else b""
         if job.key is None:
             raise SchedulerError(f"Job {job.id} was never in the queue: resubmit it.")
-        self._absences.forget(job.id)
+        self._judge.absences.forget(job.id)
         self.pace.stir()
         marks = Marks.new()
-        data = await ask(self._connection, "requeue", marks, job.key.native_id, _prefix(job), job.folder)
+        how = "anew" if script else "as-it-was"
+        data = await ask(self._connection, "requeue", marks, job.key.native_id, _prefix(job), job.folder, how)
         submitted = parse_submitted(data, marks)
         if submitted is not None and submitted.outcome == "job":
             return self._key(submitted)
         for kind, rest in parse_records(data, marks):
             if kind == "forgotten" and rest and rest[0].isdigit():
-                return await self._submit(job, int(rest[0]), b"")
+                return await self._submit(job, int(rest[0]), script)
         raise SchedulerError(garbled(self._connection.host, "the requeue", data))
 
     async def estimate(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> StartEstimate:
@@ -180,7 +186,7 @@ class SlurmScheduler:
             if kind == "estimate" and len(rest) == 1:
                 estimate = parse_estimate(rest[0])
                 at = estimate.starts_at
-                return replace(estimate, starts_at=None if at is None else at + self._offset)
+                return replace(estimate, starts_at=None if at is None else at + self._judge.offset)
             if kind == "refused" and len(rest) == 1:
                 raise SchedulerError(f"Slurm would refuse this job: {refusal(rest[0])}.")
         raise SchedulerError(garbled(self._connection.host, "the estimate", data))
@@ -210,6 +216,10 @@ class SlurmScheduler:
     def _key(self, submitted: Submitted) -> JobKey:
         at = submitted.at if submitted.at is not None else self._clock()
         return JobKey(submitted.cluster or self._connection.host, submitted.native_id, at)
+
+
+def _read(data: bytes, marks: Marks, before: Answer) -> Answer:
+    return parse_answer(gzip.decompress(data), marks, before)
 
 
 def _line(job: Job) -> str:
