@@ -7,25 +7,11 @@ from textual import events
 from tests.tui.moment import NOW
 from tests.tui.opened import LARGE, Hand, drawn, notices, opened, press, until_drawn, until_on
 from tests.tui.recorded import RecordedWorkbench, job
-from tests.tui.recorded_queues import entry
+from tests.tui.recorded_queues import busy_cluster, entry
 from tests.waiting import until
 from workbench.errors import SchedulerError
 from workbench.model.job import JobState
 from workbench.screens.queue import QueueScreen
-
-
-def busy() -> RecordedWorkbench:
-    """A cluster with a run of ours, a job by hand that runs, one that waits and one that is held."""
-    workbench = RecordedWorkbench(profiles=("local", "csd3"))
-    workbench.add(job("aaaaaa", name="ours", profile="csd3"))
-    waits = "others are before it in the queue: a shorter time limit may let it slip in earlier (Priority)"
-    workbench.queues.entries["csd3"] = [
-        entry("11", name="ours", run_id="aaaaaa"),
-        entry("12", name="train.sh", ran_s=60),
-        entry("13", JobState.PENDING, name="relax", reason="Priority", why=waits, starts_in_s=7800),
-        entry("14", JobState.PENDING, name="scan", tasks="0-9%2", reason="JobHeldUser", why="held by you"),
-    ]
-    return workbench
 
 
 def order(hand: Hand) -> list[str]:
@@ -36,7 +22,7 @@ def order(hand: Hand) -> list[str]:
 
 
 async def test_one_key_shows_every_job_in_the_queue_whoever_started_it() -> None:
-    workbench = busy()
+    workbench = busy_cluster()
     async with opened(workbench, size=LARGE) as hand:
         await press(hand, "Q")
         await until_on(hand, "QueueScreen")
@@ -63,7 +49,7 @@ async def test_without_a_cluster_there_is_no_queue_to_show() -> None:
 
 
 async def test_the_queue_is_filtered_and_ordered() -> None:
-    async with opened(busy()) as hand:
+    async with opened(busy_cluster()) as hand:
         await press(hand, "Q")
         await press(hand, "slash", *"icelake by-hand/13", "enter")
         assert order(hand) == ["13"]
@@ -79,7 +65,7 @@ async def test_the_queue_is_filtered_and_ordered() -> None:
 
 
 async def test_enter_on_a_run_of_ours_opens_it() -> None:
-    async with opened(busy()) as hand:
+    async with opened(busy_cluster()) as hand:
         await press(hand, "Q")
         await press(hand, *_to(hand, "11"), "enter")
         await until_drawn(hand, "benchmark  aaaaaa")
@@ -88,7 +74,7 @@ async def test_enter_on_a_run_of_ours_opens_it() -> None:
 
 
 async def test_enter_on_another_job_shows_what_is_known_and_follows_its_output() -> None:
-    workbench = busy()
+    workbench = busy_cluster()
     workbench.queues.logs["12"] = b"epoch 1\n"
     async with opened(workbench, size=LARGE) as hand:
         await press(hand, "Q")
@@ -105,7 +91,7 @@ async def test_enter_on_another_job_shows_what_is_known_and_follows_its_output()
 
 
 async def test_one_key_holds_a_job_and_lets_it_go() -> None:
-    workbench = busy()
+    workbench = busy_cluster()
     async with opened(workbench, size=LARGE) as hand:
         await press(hand, "Q")
         await press(hand, *_to(hand, "13"), "h")
@@ -121,7 +107,7 @@ async def test_one_key_holds_a_job_and_lets_it_go() -> None:
 
 
 async def test_a_job_by_hand_ends_only_after_a_yes() -> None:
-    workbench = busy()
+    workbench = busy_cluster()
     async with opened(workbench) as hand:
         await press(hand, "Q")
         await press(hand, *_to(hand, "12"), "c")
@@ -133,7 +119,7 @@ async def test_a_job_by_hand_ends_only_after_a_yes() -> None:
 
 
 async def test_a_run_of_ours_is_ended_as_one_of_ours() -> None:
-    workbench = busy()
+    workbench = busy_cluster()
     async with opened(workbench) as hand:
         await press(hand, "Q")
         await press(hand, *_to(hand, "11"), "c")
@@ -143,7 +129,7 @@ async def test_a_run_of_ours_is_ended_as_one_of_ours() -> None:
 
 
 async def test_a_run_that_was_submitted_by_hand_is_adopted_and_opened() -> None:
-    workbench = busy()
+    workbench = busy_cluster()
     workbench.queues.adoptable["12"] = job("bbbbbb", name="by hand", profile="csd3")
     async with opened(workbench, size=LARGE) as hand:
         await press(hand, "Q")
@@ -157,7 +143,7 @@ async def test_a_run_that_was_submitted_by_hand_is_adopted_and_opened() -> None:
 
 
 async def test_r_asks_now_and_p_shows_the_next_cluster() -> None:
-    workbench = busy()
+    workbench = busy_cluster()
     workbench.queues.entries["archer"] = []
     async with opened(workbench) as hand:
         await press(hand, "Q")
@@ -171,7 +157,7 @@ async def test_r_asks_now_and_p_shows_the_next_cluster() -> None:
 
 
 async def test_a_terminal_that_nobody_looks_at_asks_more_rarely() -> None:
-    workbench = busy()
+    workbench = busy_cluster()
     async with opened(workbench) as hand:
         hand.app.post_message(events.AppBlur())
         await until(lambda: _looking(hand, workbench), lambda looking: not looking)
@@ -180,7 +166,7 @@ async def test_a_terminal_that_nobody_looks_at_asks_more_rarely() -> None:
 
 
 async def test_the_cursor_stays_on_its_job_when_the_queue_changes() -> None:
-    workbench = busy()
+    workbench = busy_cluster()
     async with opened(workbench) as hand:
         await press(hand, "Q")
         await press(hand, *_to(hand, "13"))
@@ -195,7 +181,7 @@ async def test_the_cursor_stays_on_its_job_when_the_queue_changes() -> None:
 
 
 async def test_a_name_from_elsewhere_is_drawn_as_it_is_and_obeyed_by_nobody() -> None:
-    workbench = busy()
+    workbench = busy_cluster()
     evil = "[red]x[/]\x1b]0;title\x07\x1b[2Jy\n\u202ez"
     workbench.queues.entries["csd3"] = [entry("12", name=evil, folder=evil, why=evil)]
     async with opened(workbench, size=LARGE) as hand:
