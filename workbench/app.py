@@ -154,6 +154,8 @@ class WorkbenchApp(App[None]):
 
     def _tick(self) -> None:
         """Draw what changes with time alone: what has elapsed, and how old things are."""
+        if not self.screen_stack:  # the app is leaving, and something has just been done
+            return
         if self.screen is self._jobs_screen:
             self._draw_jobs()
         elif self.screen is self._run_screen:

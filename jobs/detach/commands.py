@@ -1,4 +1,4 @@
-"""What can be asked for: submit, requeue, cancel, hold, release, status. Each takes a request and gives a record."""
+"""What can be asked for: each command takes a request and gives a record."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, still, until_on
+from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, still, until_drawn, until_on
 from tests.tui.recorded import RecordedWorkbench, benchmark, failed, finished, job
 from tests.tui.recorded_queues import busy_cluster
 from tests.waiting import until
@@ -95,6 +95,8 @@ def test_the_screen_looks_as_it_did(
             await until(told)
         await still(hand)
         await press(hand, *keys)
+        if scene is queued:
+            await until_drawn(hand, "epoch 29")
         await still(hand)
 
     assert snap_compare(app_on(workbench, open_job), terminal_size=size, run_before=before)
