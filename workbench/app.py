@@ -20,6 +20,7 @@ from workbench.messages import (
     ActOnQueued,
     AskNow,
     Cancel,
+    Hold,
     NewRun,
     OpenQueued,
     OpenRun,
@@ -100,6 +101,7 @@ class WorkbenchApp(App[None]):
     def on_mount(self) -> None:
         """Draw what is known, then begin to ask."""
         self._draw_jobs()
+        self._jobs_screen.has_queues = bool(self._workbench.queues.profiles())
         self.push_screen(self._jobs_screen)
         self.call_after_refresh(self._begin)
 
@@ -153,6 +155,8 @@ class WorkbenchApp(App[None]):
 
     def _tick(self) -> None:
         """Draw what changes with time alone: what has elapsed, and how old things are."""
+        if not self.screen_stack:  # the app is leaving, and something has just been done
+            return
         if self.screen is self._jobs_screen:
             self._draw_jobs()
         elif self.screen is self._run_screen:
@@ -273,6 +277,13 @@ class WorkbenchApp(App[None]):
         """Start a job again in its own folder."""
         doing = self._workbench.requeue(message.job_id, resources=message.resources)
         self._do(doing, "Requeued {}: it goes on in its own folder.")
+
+    def on_hold(self, message: Hold) -> None:
+        """Keep a job that waits from starting, or let it go."""
+        if self._workbench.job(message.job_id).status.held_by:
+            self._do(self._workbench.release(message.job_id), "{} may start again.")
+        else:
+            self._do(self._workbench.hold(message.job_id), "{} is held: h lets it go again.")
 
     def on_cancel(self, message: Cancel) -> None:
         """End a job, if the person says so again."""
