@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -15,7 +16,7 @@ from workbench.commands import Command
 from workbench.errors import WorkbenchError
 from workbench.following import Following
 from workbench.messages import Cancel, NewRun, OpenRun, Requeue, Resubmit, Submit
-from workbench.model.job import Job
+from workbench.model.job import Job, Resources
 from workbench.model.run import Run
 from workbench.plain import plain
 from workbench.ports import RunView, Workbench
@@ -222,13 +223,37 @@ class WorkbenchApp(App[None]):
             doing = self._workbench.submit(spec.run, spec.resources, profile=message.profile)
         self._do(doing, "Started {}.")
 
-    def on_resubmit(self, message: Resubmit) -> None:
-        """Start a run again in a new folder."""
-        self._do(self._workbench.resubmit(message.job_id), f"Resubmitted {message.job_id} as {{}}.")
+    @work(group="doing")
+    async def on_resubmit(self, message: Resubmit) -> None:
+        """Start a run again; what it had too little of, with more of it, if the person agrees."""
+        job = self._workbench.job(message.job_id)
+        try:
+            again = await self._workbench.again(job.id)
+        except WorkbenchError as error:
+            self._say(str(error), failed=True)
+            return
+        if again.why:
+            from workbench.screens.again import AgainScreen
+
+            def answered(resources: Resources | None) -> None:
+                if resources is not None:
+                    self._start_again(job, resources, in_place=again.in_place)
+
+            self.push_screen(AgainScreen(job, again), answered)
+        else:
+            self._start_again(job, None, in_place=again.in_place)
+
+    def _start_again(self, job: Job, resources: Resources | None, *, in_place: bool) -> None:
+        if in_place:
+            self.post_message(Requeue(job.id, resources))
+            return
+        spec = replace(job.spec, resources=resources) if resources else None
+        self._do(self._workbench.resubmit(job.id, spec=spec), f"Resubmitted {job.id} as {{}}.")
 
     def on_requeue(self, message: Requeue) -> None:
         """Start a job again in its own folder."""
-        self._do(self._workbench.requeue(message.job_id), "Requeued {}: it goes on in its own folder.")
+        doing = self._workbench.requeue(message.job_id, resources=message.resources)
+        self._do(doing, "Requeued {}: it goes on in its own folder.")
 
     def on_cancel(self, message: Cancel) -> None:
         """End a job, if the person says so again."""

@@ -56,7 +56,7 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="change a part of the spec: `--set threads=2 --set parameters.sizes=[96,192]`",
     )
-    submit.add_argument("--time-limit", metavar="MINUTES", type=_minutes, default=3600, help="default: 60")
+    _resources(submit)
     submit.add_argument("--profile", metavar="NAME", help="where to run it; default: the default profile")
     _wait(submit)
     _json(submit)
@@ -72,11 +72,12 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("--json", action="store_true", help="print JSON, one object for each piece read")
 
     for name, text in (
-        ("resubmit", "start a new run of a job that is over"),
+        ("resubmit", "start a job that is over again: from its checkpoint, or in a new folder"),
         ("requeue", "start a job that is over once more in its own folder"),
     ):
         again = commands.add_parser(name, help=text)
         _job(again)
+        _resources(again)
         _wait(again)
         _json(again)
 
@@ -100,6 +101,20 @@ def _parser() -> argparse.ArgumentParser:
     _create_environment(doctor)
     _init(commands.add_parser("init", help="write the profile of a cluster by asking the cluster"))
     return parser
+
+
+def _resources(parser: argparse.ArgumentParser) -> None:
+    asked = parser.add_argument_group("what the scheduler is asked for")
+    asked.add_argument(
+        "--time-limit", metavar="MINUTES", dest="time_limit_s", type=_minutes, help="of a new run: 60"
+    )
+    asked.add_argument("--memory", metavar="MB", dest="memory_mb", type=_whole)
+    asked.add_argument(
+        "--links",
+        metavar="N",
+        type=_whole,
+        help="how often a run that can go on may have its time, one job after the other",
+    )
 
 
 def _create_environment(parser: argparse.ArgumentParser) -> None:

@@ -78,7 +78,7 @@ APP = (
     Command("quit", "q", "quit", "Leave; runs go on, and are here again the next time"),
 )
 JOB = (
-    Command("resubmit", "r", "resubmit", "Start the same run again in a new folder"),
+    Command("resubmit", "r", "resubmit", "Start the run again: from its checkpoint, or in a new folder"),
     Command("change", "e", "edit", "Change the parameters and start that as a new run", footer=False),
     Command("requeue", "R", "requeue", "Start a job that is over again in its own folder", footer=False),
     Command("cancel", "c", "cancel", "End the job, after a question"),
@@ -123,4 +123,9 @@ SUBMIT = (
 LINKS = (
     Command("back", "escape", "back", "Back to where you came from"),
     Command("app.reconnect", "r", "connect", RECONNECT.tip),
+)
+AGAIN = (
+    Command("start", "ctrl+s", "start", "Start it with what the fields say; ↵ does it too"),
+    Command("app.focus_next", "tab", "fields", "On to the next field"),
+    Command("leave", "escape", "leave", "Start nothing"),
 )

@@ -73,7 +73,7 @@ async def _submit(services: Services, arguments: argparse.Namespace) -> int:
             print(report.table(("RECIPE", "EXPERIMENT", "QUESTION"), rows))
         return EXIT_OK
     spec = find_spec(arguments.spec, arguments.set)
-    resources = Resources(time_limit_s=arguments.time_limit, cpus=spec.threads)
+    resources = _asked_for(Resources(cpus=spec.threads), arguments)
     job = await services.submit(spec, resources, profile=arguments.profile)
     return await _started(services, job, arguments)
 
@@ -121,12 +121,28 @@ async def _refresh(services: Services) -> None:
 
 
 async def _resubmit(services: Services, arguments: argparse.Namespace) -> int:
-    job = await services.resubmit(services.job(arguments.job).id)
-    return await _started(services, job, arguments)
+    job = services.job(arguments.job)
+    await _refresh(services)
+    again = await services.again(job.id)
+    resources = _asked_for(job.spec.resources, arguments)
+    if resources == job.spec.resources != again.resources:
+        _say(f"{again.why} It is asked for as before: --time-limit and --memory change that.")
+    if again.in_place:
+        started = await services.requeue(job.id, resources=resources)
+    else:
+        started = await services.resubmit(job.id, spec=replace(job.spec, resources=resources))
+    return await _started(services, started, arguments)
+
+
+def _asked_for(resources: Resources, arguments: argparse.Namespace) -> Resources:
+    """What the command line asks the scheduler for, on top of what is asked already."""
+    asked = {name: getattr(arguments, name) for name in ("time_limit_s", "memory_mb", "links")}
+    return replace(resources, **{name: value for name, value in asked.items() if value is not None})
 
 
 async def _requeue(services: Services, arguments: argparse.Namespace) -> int:
-    job = await services.requeue(services.job(arguments.job).id)
+    job = services.job(arguments.job)
+    job = await services.requeue(job.id, resources=_asked_for(job.spec.resources, arguments))
     return await _started(services, job, arguments)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from textual.message import Message
 
-from workbench.model.job import JobSpec
+from workbench.model.job import JobSpec, Resources
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Submit(Message):
 
 @dataclass
 class Resubmit(Message):
-    """Start the run of a job that is over again, in a new folder."""
+    """Start the run of a job that is over again: from where it was, or in a new folder."""
 
     job_id: str
 
@@ -46,6 +46,8 @@ class Requeue(Message):
     """Start a job that is over again in its own folder."""
 
     job_id: str
+    resources: Resources | None = None
+    """What to ask for this time, where it is not what it was."""
 
 
 @dataclass

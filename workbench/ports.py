@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from jobs.spec import RunSpec
+from workbench.again import Again
 from workbench.model.job import Job, JobKey, JobSpec, JobStatus, Resources
 from workbench.model.link import LinkStatus
 from workbench.model.run import Run
@@ -167,8 +168,12 @@ class Scheduler(Protocol):
     async def cancel(self, job: Job) -> None:
         """Ask a job to end; that it has ended shows in a later poll."""
 
-    async def requeue(self, job: Job) -> JobKey:
+    async def requeue(
+        self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> JobKey:
         """Start a job that is over once more, in the same folder: its next attempt.
+
+        With `argv` it is submitted anew, for it asks for something else than before.
 
         Raises:
             SchedulerError: It is not over.
@@ -234,7 +239,10 @@ class Workbench(Protocol):
             NotAllowed: The job is not over.
         """
 
-    async def requeue(self, job_id: str) -> Job:
+    async def again(self, job_id: str) -> Again:
+        """How a job that is over is best started again, by all that its run has told."""
+
+    async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         """Start a job that is over once more in its own folder, so that it goes on from there.
 
         Raises:

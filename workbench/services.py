@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 
 from jobs.spec import RunSpec
 from workbench import doctor
+from workbench.again import Again, again
 from workbench.config import LOCAL, Config
 from workbench.environment import Environment, accel_requirements, create
 from workbench.errors import (
@@ -238,10 +239,23 @@ class Services:
                     )
             return await self._start(spec or job.spec, job.profile, resubmitted_from=job.id)
 
-    async def requeue(self, job_id: str) -> Job:
+    async def again(self, job_id: str) -> Again:
+        """How a job that is over is best started again, by all that its run has told."""
+        job = self.job(job_id)
+        run = await self.fetch_all(job.id)
+        return again(job, run, self._config.profile(job.profile).time_limit_minutes)
+
+    async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         """Start a job that is over once more in its own folder, so that it goes on from there."""
         async with self._to_start_again(job_id) as job:
-            key = await (await self._sites.of(job.profile)).scheduler.requeue(job)
+            site = await self._sites.of(job.profile)
+            if resources is None or resources == job.spec.resources:
+                key = await site.scheduler.requeue(job)
+            else:
+                job = replace(job, spec=replace(job.spec, resources=resources))
+                command = self._command(site, await site.code.folder(), job)
+                await site.connection.write(f"{job.folder}/job.json", job_to_json(job).encode())
+                key = await site.scheduler.requeue(job, *command)
             return self._ledger.keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
 
     async def examine(self, profile: str | None = None) -> Sequence[Finding]:
@@ -251,7 +265,7 @@ class Services:
             site.connection,
             site.python,
             site.work_folder,
-            await site.deployed_code(self._clock()),
+            await site.code.folder(),
             site.profile.setup,
             site.profile.gpus,
         )
@@ -308,7 +322,7 @@ class Services:
         """Have a job's files in its folder, and the job with its scheduler."""
         self._submitting.add(job.id)
         try:
-            code = await site.deployed_code(self._clock())
+            code = await site.code.folder()
             files = {"spec.json": job.spec.run.to_json(), "job.json": job_to_json(job)}
             await asyncio.gather(  # one round trip
                 *(site.connection.write(f"{job.folder}/{name}", files[name].encode()) for name in files)

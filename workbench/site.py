@@ -16,7 +16,7 @@ from workbench.config import Config
 from workbench.model.link import LinkStatus
 from workbench.model.profile import ClusterProfile
 from workbench.ports import Connection, Prompter, Scheduler
-from workbench.remote import bundle
+from workbench.remote.bundle import DeployedCode
 from workbench.remote.link_keeper import LinkKeeper, Living
 from workbench.remote.local import LocalConnection
 from workbench.remote.ssh_config import SshTarget
@@ -28,7 +28,7 @@ _REMOTE_FOLDER = ".local/share/mace-workbench"
 _REMOTE_PYTHON = "python3"
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Site:
     """A place where jobs run, connected."""
 
@@ -38,17 +38,8 @@ class Site:
     work_folder: str
     """An absolute path."""
     python: str
-    code: str | None = None
-    """The code folder that new runs use, once it is there."""
-    code_at: float = 0.0
-    """When that was last seen to."""
-
-    async def deployed_code(self, now: float) -> str:
-        """The folder with the code of new runs, put there first where it is not."""
-        if self.code is None or now - self.code_at > bundle.RELIED_ON_S:
-            self.code = await bundle.deploy(self.connection, f"{self.work_folder}/code")
-            self.code_at = now
-        return self.code
+    code: DeployedCode
+    """The code of new runs."""
 
 
 class Sites:
@@ -150,6 +141,7 @@ async def open_site(profile: ClusterProfile, connection: Connection, data_folder
     """
     work_folder = await _work_folder(profile, connection, data_folder)
     python = profile.python or (sys.executable if profile.connection == "local" else _REMOTE_PYTHON)
+    code = DeployedCode(connection, work_folder)
     scheduler: Scheduler
     if profile.scheduler == "slurm":
         settings = SlurmSettings(
@@ -162,8 +154,8 @@ async def open_site(profile: ClusterProfile, connection: Connection, data_folder
         )
         scheduler = SlurmScheduler(connection, settings)
     else:
-        scheduler = ProcessScheduler(connection, work_folder, slots=profile.slots, python=python)
-    return Site(profile, connection, scheduler, work_folder, python)
+        scheduler = ProcessScheduler(connection, code, work_folder, slots=profile.slots, python=python)
+    return Site(profile, connection, scheduler, work_folder, python, code)
 
 
 async def _work_folder(profile: ClusterProfile, connection: Connection, data_folder: Path) -> str:

@@ -23,6 +23,7 @@ from jobs.protocol import (
     encode,
 )
 from jobs.spec import BenchmarkParameters, ProfileParameters, RunSpec
+from workbench.again import Again, again
 from workbench.errors import NotAllowed, NotFound, WorkbenchError
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
 from workbench.model.link import LinkStatus
@@ -148,9 +149,16 @@ class RecordedWorkbench:
         job = self._over(job_id)
         return self._start(spec or job.spec, job.profile, resubmitted_from=job.id)
 
-    async def requeue(self, job_id: str) -> Job:
+    async def again(self, job_id: str) -> Again:
+        while await self.fetch(job_id):
+            pass
+        return again(self.job(job_id), self.run(job_id))
+
+    async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         self._ask("requeue", job_id)
-        self.known[job_id] = replace(self._over(job_id), status=JobStatus(JobState.PENDING))
+        job = self._over(job_id)
+        spec = replace(job.spec, resources=resources or job.spec.resources)
+        self.known[job_id] = replace(job, spec=spec, status=JobStatus(JobState.PENDING))
         return self.known[job_id]
 
     async def cancel(self, job_id: str) -> Job:

@@ -191,7 +191,7 @@ class AgentConnection:
             if not task.begun and task.result is not None:
                 said = task.result["said"]
                 raise ConnectionFailed(self.host, f"nothing answers at {host}:{port} ({said})")
-            yield _Channel(task)
+            yield _Channel(self.host, task)
 
     async def close(self) -> None:
         """End the agent, and the connection."""
@@ -231,12 +231,18 @@ class _Process:
 class _Channel:
     """A TCP connection from the host."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, host: str, task: Task) -> None:
+        self._host = host
         self._task = task
 
     async def read(self, most: int) -> bytes:
         """At least one byte and at most `most`; none at the end."""
-        return await _take(self._task, most)
+        data = await _take(self._task, most)
+        if not data and not self._task.output_ended:
+            said = (self._task.result or {}).get("said", "it has ended")
+            # Of this channel only: the link itself is there.
+            raise ConnectionFailed(self._host, f"the other side broke the connection ({said})")
+        return data
 
     async def write(self, data: bytes) -> None:
         """Send, waiting while the other side is slow."""

@@ -7,7 +7,6 @@ same over SSH as here.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -16,7 +15,7 @@ from typing import Any
 from workbench.errors import SchedulerError
 from workbench.model.job import Job, JobKey, JobState, JobStatus
 from workbench.ports import Connection
-from workbench.remote import bundle
+from workbench.remote.bundle import DeployedCode
 
 _GRACE_S = 10.0
 """Between SIGTERM and SIGKILL."""
@@ -32,6 +31,7 @@ class ProcessScheduler:
     def __init__(
         self,
         connection: Connection,
+        code: DeployedCode,
         work_folder: str,
         *,
         slots: int = 1,
@@ -39,20 +39,25 @@ class ProcessScheduler:
         grace_s: float = _GRACE_S,
     ) -> None:
         self._connection = connection
+        self._code = code
         self._work_folder = work_folder
         self._slots = slots
         self._python = python
         self._grace_s = grace_s
-        self._code: str | None = None
-        self._code_at = 0.0
-        self._deploying = asyncio.Lock()
 
     async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
         """Have `argv` run in the job's folder when its turn has come."""
+        if job.spec.resources.links > 1:
+            raise SchedulerError("Only Slurm chains jobs: give this one all the time that it needs.")
         return self._key(await self._start("submit", job, argv=list(argv), env=dict(env)))
 
-    async def requeue(self, job: Job) -> JobKey:
-        """Start a job that is over once more, in the same folder and by the same script."""
+    async def requeue(
+        self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> JobKey:
+        """Start a job that is over once more, in the same folder and by the same script.
+
+        All that a job can ask for here stands beside the script.
+        """
         return self._key(await self._start("requeue", job))
 
     def stir(self) -> None:
@@ -89,10 +94,10 @@ class ProcessScheduler:
         """One answer to each request."""
         argv = [self._python, "-E", "-S", "-m", "jobs.detach", command]
         lines = "".join(json.dumps(request) + "\n" for request in requests)
-        code = await self._code_folder()
-        done = await self._connection.run(argv, stdin=lines.encode(), cwd=code, check=False)
+        folder = await self._code.folder()
+        done = await self._connection.run(argv, stdin=lines.encode(), cwd=folder, check=False)
         if done.exit_status != 0:
-            self._code = None  # it may be the code that is gone: the next time it is put back
+            self._code.doubt()
             said = done.stderr.decode(errors="replace").strip().splitlines()
             sentence = said[-1] if said else f"the command ended with {done.exit_status}"
             if done.exit_status in _NO_COMMAND:
@@ -108,14 +113,6 @@ class ProcessScheduler:
                 f"{done.stdout[:200].decode(errors='replace')!r}."
             )
         return answers
-
-    async def _code_folder(self) -> str:
-        """Where `jobs` is on the host, seen to once a day."""
-        async with self._deploying:
-            if self._code is None or time.time() - self._code_at > bundle.RELIED_ON_S:
-                self._code = await bundle.deploy(self._connection, f"{self._work_folder}/code")
-                self._code_at = time.time()
-        return self._code
 
     def _key(self, answer: Mapping[str, Any]) -> JobKey:
         return JobKey(self._connection.host, answer["id"], answer["submitted_at"])

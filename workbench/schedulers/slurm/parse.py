@@ -26,6 +26,8 @@ ACCOUNT_FIELDS = (
 )  # fmt: skip
 """For `sacct --format`."""
 _NOTHING = frozenset({"", "N/A", "None", "NONE", "(null)", "Unknown", "UNLIMITED", "None assigned"})
+_CUT = "\udcff"
+"""A lone surrogate: decoding makes none."""
 _FIRST_TIME = 1.0
 _LAST_TIME = 4102444800.0
 
@@ -40,8 +42,8 @@ class Marks:
     @classmethod
     def new(cls) -> Marks:
         """Such as are in no text yet, and mean nothing to a shell or in a regular expression."""
-        nonce = secrets.token_hex(6)
-        return cls(record=f"~r{nonce}~", field=f"~f{nonce}~")
+        nonce = secrets.token_hex(4)
+        return cls(record=f"~r{nonce}", field=f"~f{nonce}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +87,22 @@ class Answer:
     """Of `squeue` and `sacct`: what they said where they failed."""
     now: float | None = None
     """By the host's clock; none where the answer is cut short."""
+    entries: Mapping[str, QueueEntry] = field(default_factory=dict)
+    """The queue by what was said of each job: what is said again need not be read again."""
 
     @cached_property
-    def by_name(self) -> Mapping[str, Sequence[QueueEntry]]:
-        """The queue by number, and by `mw:ID` where a token says whose it is."""
+    def by_number(self) -> Mapping[str, Sequence[QueueEntry]]:
+        """The queue by the number of the job; an array's parts share one."""
         named = defaultdict(list)
         for entry in self.queue:
             named[entry.native_id].append(entry)
+        return named
+
+    @cached_property
+    def by_token(self) -> Mapping[str, Sequence[QueueEntry]]:
+        """The queue by `mw:ID`, of the jobs whose token says whose they are."""
+        named = defaultdict(list)
+        for entry in self.queue:
             if entry.token.startswith("mw:"):
                 named[entry.token.rpartition(":")[0]].append(entry)
         return named
@@ -117,18 +128,30 @@ class Estimate:
     said: str
 
 
-def parse_answer(data: bytes, marks: Marks) -> Answer:
-    """The answer of `poll.sh`."""
+def parse_answer(data: bytes, marks: Marks, before: Answer | None = None) -> Answer:
+    """The answer of `poll.sh`; what has not changed since the one `before` is taken from there."""
+    known = before.entries if before is not None else {}
+    entries: dict[str, QueueEntry] = {}
     queue: list[QueueEntry] = []
     accounts: dict[str, AccountEntry] = {}
     sentinels: dict[str, Sentinel] = {}
     failures: dict[str, str] = {}
     now = None
-    for kind, rest in parse_records(data, marks):
+    # The separators are others each time; what stands for them here is in no text that was decoded.
+    text = data.decode(errors="replace").replace(marks.field, _CUT)
+    for record in text.split(marks.record)[1:]:
+        record = record.removesuffix("\n")
+        entry = known.get(record)
+        if entry is not None:
+            entries[record] = entry
+            queue.append(entry)
+            continue
+        kind, *rest = record.split(_CUT)
         if kind == "queue" and len(rest) == len(QUEUE_FIELDS):
-            queue.append(_queue_entry(rest))
+            entries[record] = entry = _queue_entry(rest)
+            queue.append(entry)
         elif kind == "accounts":
-            accounts.update(_accounts(marks.field.join(rest), marks))
+            accounts.update(_accounts(_CUT.join(rest)))
         elif kind == "sentinel" and len(rest) == 2:
             sentinel = parse_sentinel(rest[1])
             if sentinel is not None:
@@ -137,7 +160,7 @@ def parse_answer(data: bytes, marks: Marks) -> Answer:
             failures[rest[0]] = rest[1].strip()
         elif kind == "now" and rest:
             now = parse_time(rest[0])
-    return Answer(queue, accounts, sentinels, failures, now)
+    return Answer(queue, accounts, sentinels, failures, now, entries)
 
 
 def parse_submitted(data: bytes, marks: Marks) -> Submitted | None:
@@ -238,10 +261,10 @@ def _queue_entry(fields: Sequence[str]) -> QueueEntry:
     )
 
 
-def _accounts(text: str, marks: Marks) -> Iterator[tuple[str, AccountEntry]]:
+def _accounts(text: str) -> Iterator[tuple[str, AccountEntry]]:
     # A name with a newline makes lines that have not as many fields, and are passed over.
     for line in text.split("\n"):
-        fields = line.split(marks.field)
+        fields = line.split(_CUT)
         if len(fields) != len(ACCOUNT_FIELDS):
             continue
         native_id, said, exit_code, submitted, started, ended, node, token, _ = fields

@@ -11,8 +11,10 @@ which is above 1 where a job was put into the queue again after Slurm had forgot
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from importlib import resources as package_files
@@ -21,7 +23,7 @@ from workbench.errors import SchedulerError, SubmissionUnclear
 from workbench.model.job import Job, JobKey, JobStatus
 from workbench.model.queue import QueueEntry
 from workbench.ports import Connection
-from workbench.schedulers.slurm.judge import Absences, clock_offset, is_absent, status_of
+from workbench.schedulers.slurm.judge import Judge
 from workbench.schedulers.slurm.pace import Pace
 from workbench.schedulers.slurm.parse import (
     ACCOUNT_FIELDS,
@@ -55,8 +57,8 @@ class SlurmScheduler:
         self._clock = clock
         self.pace = pace or Pace()
         """How often the queue is asked for."""
-        self._offset = 0.0
-        self._absences = Absences()
+        self._judge = Judge()
+        self._answer = Answer()
         self.queue: Sequence[QueueEntry] = ()
         """All jobs of the user's at the last poll, also those that this program did not start."""
 
@@ -75,16 +77,8 @@ class SlurmScheduler:
         if not self.pace.is_due(job.id for job in jobs):
             return {}
         answer = await self._asked(jobs)
-        now = self._clock()
-        if answer.now is not None:
-            self._offset = clock_offset(now - answer.now, self._offset)
         self.queue = answer.queue
-        statuses = {}
-        for job in jobs:
-            absent_s = self._absences.seconds(job.id, is_absent(job, answer), now)
-            status = status_of(job, answer, absent_s=absent_s, offset=self._offset)
-            if status is not None:
-                statuses[job.id] = status
+        statuses = self._judge.statuses(jobs, answer, self._clock())
         changed = any(statuses.get(job.id, job.status) != job.status for job in jobs)
         self.pace.asked((job.id for job in jobs), changed=changed)
         return statuses
@@ -99,11 +93,16 @@ class SlurmScheduler:
         asked = "".join(_line(job) for job in jobs)
         queue_format = f"{marks.record}queue{marks.field}{marks.field.join(QUEUE_FIELDS)}"
         account_format = ",".join(ACCOUNT_FIELDS)
-        data = await self._ask("poll", marks, queue_format, account_format, stdin=asked.encode())
-        # A long queue takes its time, in which the screens go on.
-        answer = await asyncio.to_thread(parse_answer, data, marks)
+        stdin = gzip.compress(asked.encode(), compresslevel=1)
+        data = await self._ask("poll", marks, queue_format, account_format, stdin=stdin)
+        try:
+            # A long queue takes its time, in which the screens go on.
+            answer = await asyncio.to_thread(_read, data, marks, self._answer)
+        except (OSError, EOFError, zlib.error):
+            raise SchedulerError(self._garbled("the poll", data)) from None
         if answer.now is None:
             raise SchedulerError(self._garbled("the poll", data))
+        self._answer = answer
         failed = answer.failures.get("squeue")
         if failed is not None and not answer.accounts and not answer.sentinels:
             raise SchedulerError(
@@ -131,20 +130,27 @@ class SlurmScheduler:
                 raise SchedulerError(f"Job {job.id} could not be cancelled: {refusal(' '.join(rest))}.")
         raise SchedulerError(self._garbled("the cancellation", data))
 
-    async def requeue(self, job: Job) -> JobKey:
-        """Start a job that is over once more; under its number as long as Slurm remembers it."""
+    async def requeue(
+        self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> JobKey:
+        """Start a job that is over once more; under its number as long as Slurm remembers it.
+
+        With `argv` by a new script, under a new number: what a job asks for cannot be changed afterwards.
+        """
+        script = render(job, argv, env or {}, self._settings).encode() if argv else b""
         if job.key is None:
             raise SchedulerError(f"Job {job.id} was never in the queue: resubmit it.")
-        self._absences.forget(job.id)
+        self._judge.absences.forget(job.id)
         self.pace.stir()
         marks = Marks.new()
-        data = await self._ask("requeue", marks, job.key.native_id, _prefix(job), job.folder)
+        how = "anew" if script else "as-it-was"
+        data = await self._ask("requeue", marks, job.key.native_id, _prefix(job), job.folder, how)
         submitted = parse_submitted(data, marks)
         if submitted is not None and submitted.outcome == "job":
             return self._key(submitted)
         for kind, rest in parse_records(data, marks):
             if kind == "forgotten" and rest and rest[0].isdigit():
-                return await self._submit(job, int(rest[0]), b"")
+                return await self._submit(job, int(rest[0]), script)
         raise SchedulerError(self._garbled("the requeue", data))
 
     async def estimate(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> Estimate:
@@ -209,6 +215,10 @@ class SlurmScheduler:
     def _garbled(self, what: str, data: bytes) -> str:
         shown = data[:200].decode(errors="replace")
         return f"The answer of {self._connection.host} to {what} cannot be understood: {shown!r}."
+
+
+def _read(data: bytes, marks: Marks, before: Answer) -> Answer:
+    return parse_answer(gzip.decompress(data), marks, before)
 
 
 @cache

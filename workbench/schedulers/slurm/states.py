@@ -126,6 +126,7 @@ def job_state(text: str) -> JobState:
     return states[-1] if states else JobState.UNKNOWN
 
 
+@lru_cache(maxsize=256)
 def explained(reason: str) -> str:
     """Why a job waits, in plain words, with Slurm's own in brackets."""
     if reason in ("", "None", "(null)"):
