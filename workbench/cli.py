@@ -58,15 +58,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     _resources(submit)
     submit.add_argument("--profile", metavar="NAME", help="where to run it; default: the default profile")
+    submit.add_argument(
+        "--estimate", action="store_true", help="say when it would start, and submit nothing (Slurm)"
+    )
     _wait(submit)
     _json(submit)
 
     jobs = commands.add_parser("jobs", help="list jobs, newest first")
     jobs.add_argument("--active", action="store_true", help="only those that are not over")
+    jobs.add_argument(
+        "--all",
+        action="store_true",
+        help="all your jobs in the queues of the clusters, also those not started by this program",
+    )
+    jobs.add_argument("--profile", metavar="NAME", help="with --all: of this cluster only")
     _json(jobs)
 
     logs = commands.add_parser("logs", help="print the standard output and error of a job")
     _job(logs)
+    logs.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="JOB is the number of a job in the queue of this cluster, whoever has started it",
+    )
     logs.add_argument("--follow", "-f", action="store_true", help="go on until the job is over")
     logs.add_argument("--tail", metavar="KIB", type=_whole, help="only the last so many KiB")
     logs.add_argument("--json", action="store_true", help="print JSON, one object for each piece read")
@@ -81,9 +95,25 @@ def _parser() -> argparse.ArgumentParser:
         _wait(again)
         _json(again)
 
-    cancel = commands.add_parser("cancel", help="end a job")
-    _job(cancel)
-    _json(cancel)
+    for name, text in (
+        ("cancel", "end a job"),
+        ("hold", "keep a job that waits from starting"),
+        ("release", "let a job go that is held"),
+    ):
+        change = commands.add_parser(name, help=text)
+        _job(change)
+        change.add_argument(
+            "--native",
+            action="store_true",
+            help="JOB is the number of a job in a cluster's queue, whoever has started it",
+        )
+        change.add_argument("--profile", metavar="NAME", help="with --native: of this cluster")
+        _json(change)
+
+    adopt = commands.add_parser("adopt", help="make a job submitted by hand, such as `sbatch run.sh`, a run")
+    adopt.add_argument("job", metavar="NUMBER", help="of the job in the cluster's queue")
+    adopt.add_argument("--profile", metavar="NAME", help="the cluster; default: the only one")
+    _json(adopt)
 
     runs = commands.add_parser("runs", help="list runs with their outcome, or show one with its result")
     runs.add_argument("job", metavar="JOB", nargs="?", help="id, or the beginning of it")

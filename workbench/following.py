@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 
 from workbench.errors import WorkbenchError
 from workbench.model.job import JobState
+from workbench.model.queue import QueuedJob
 from workbench.ports import Workbench
 
 _ACTIVE_S = 1.0
@@ -115,6 +116,28 @@ class Following:
         async def ask() -> float:
             self.heard_log(job_id, await self.workbench.log(job_id, tail_bytes=LOG_TAIL_BYTES))
             return _IDLE_S if self.workbench.job(job_id).state.is_over else _ACTIVE_S
+
+        await self._go_on(ask)
+
+    async def queued(
+        self,
+        profile: str,
+        native_id: str,
+        heard_job: Callable[[QueuedJob], None],
+        heard_log: Callable[[bytes], None],
+    ) -> None:
+        """Ask once what is known of a job in a queue, and read the end of its output once a second."""
+        queues = self.workbench.queues
+        job: QueuedJob | None = None
+
+        async def ask() -> float:
+            nonlocal job
+            if job is None:
+                job = await queues.details(profile, native_id)
+                heard_job(job)
+            if job.log_path:
+                heard_log(await queues.log(profile, job, tail_bytes=LOG_TAIL_BYTES))
+            return _ACTIVE_S
 
         await self._go_on(ask)
 

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from workbench import report
+from workbench import headless_queue, report
 from workbench.choosing import Chooser
 from workbench.cli import EXIT_FAILED, EXIT_OK
 from workbench.config import Config, config_path
 from workbench.errors import SpecRefused, WorkbenchError
 from workbench.init import initialise, set_python
-from workbench.model.job import Job, JobState, Resources
+from workbench.model.job import Job, JobSpec, JobState, Resources
 from workbench.model.profile import ClusterProfile
 from workbench.model.record import job_record
 from workbench.model.run import Run
@@ -74,11 +74,17 @@ async def _submit(services: Services, arguments: argparse.Namespace) -> int:
         return EXIT_OK
     spec = find_spec(arguments.spec, arguments.set)
     resources = _asked_for(Resources(cpus=spec.threads), arguments)
+    if arguments.estimate:
+        await headless_queue.estimate(services, JobSpec(spec, resources), arguments)
+        return EXIT_OK
     job = await services.submit(spec, resources, profile=arguments.profile)
     return await _started(services, job, arguments)
 
 
 async def _jobs(services: Services, arguments: argparse.Namespace) -> int:
+    if arguments.all:
+        await headless_queue.list_all(services, arguments)
+        return EXIT_OK
     await _refresh(services)
     jobs = [job for job in services.jobs() if not (arguments.active and job.state.is_over)]
     if arguments.json:
@@ -91,6 +97,9 @@ async def _jobs(services: Services, arguments: argparse.Namespace) -> int:
 
 
 async def _logs(services: Services, arguments: argparse.Namespace) -> int:
+    if arguments.profile:
+        await headless_queue.print_log(services, arguments)
+        return EXIT_OK
     await _refresh(services)
     job = services.job(arguments.job)
     tail = arguments.tail * 1024 if arguments.tail else None
@@ -146,7 +155,30 @@ async def _requeue(services: Services, arguments: argparse.Namespace) -> int:
     return await _started(services, job, arguments)
 
 
+async def _adopt(services: Services, arguments: argparse.Namespace) -> int:
+    await headless_queue.adopt(services, arguments)
+    return EXIT_OK
+
+
+async def _hold(services: Services, arguments: argparse.Namespace) -> int:
+    """Hold or release."""
+    if arguments.native:
+        await headless_queue.act(services, arguments)
+        return EXIT_OK
+    await services.refresh()
+    job_id = services.job(arguments.job).id
+    job = await (services.hold(job_id) if arguments.command == "hold" else services.release(job_id))
+    if arguments.json:
+        _print_json(job_record(job))
+    else:
+        print(f"{job.id}: {'held' if arguments.command == 'hold' else 'released'}")
+    return EXIT_OK
+
+
 async def _cancel(services: Services, arguments: argparse.Namespace) -> int:
+    if arguments.native:
+        await headless_queue.act(services, arguments)
+        return EXIT_OK
     await services.refresh()
     job = await services.cancel(services.job(arguments.job).id)
     if arguments.json:
@@ -298,6 +330,9 @@ _COMMANDS: Mapping[str, Callable[[Services, Any], Awaitable[int]]] = {
     "resubmit": _resubmit,
     "requeue": _requeue,
     "cancel": _cancel,
+    "hold": _hold,
+    "release": _hold,
+    "adopt": _adopt,
     "runs": _runs,
     "compare": _compare,
     "doctor": _doctor,

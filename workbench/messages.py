@@ -51,6 +51,40 @@ class Requeue(Message):
 
 
 @dataclass
+class ShowQueue(Message):
+    """Show all jobs in a cluster's queue."""
+
+
+@dataclass
+class WatchQueue(Message):
+    """Show the queue of another cluster."""
+
+    profile: str
+
+
+@dataclass
+class AskNow(Message):
+    """Ask the schedulers without waiting for their turn."""
+
+
+@dataclass
+class OpenQueued(Message):
+    """Show what is known of a job in a queue, and follow its output."""
+
+    profile: str
+    native_id: str
+
+
+@dataclass
+class ActOnQueued(Message):
+    """Have something done to a job in a queue: `adopt`, `hold`, `release`, `cancel`."""
+
+    what: str
+    profile: str
+    native_id: str
+
+
+@dataclass
 class Cancel(Message):
     """End a job, if the person says so again."""
 

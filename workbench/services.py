@@ -36,6 +36,7 @@ from workbench.model.link import LinkStatus
 from workbench.model.record import job_from_json, job_to_json
 from workbench.model.run import Run
 from workbench.ports import Connection, FileChunk, Prompter
+from workbench.queues import Queues
 from workbench.recipes import find_spec, with_absolute_paths
 from workbench.remote.asking import NoPrompter
 from workbench.run_files import RunFiles
@@ -77,6 +78,8 @@ class Services:
         self._clock = clock
         self._ledger = Ledger(store)
         self._sites = Sites(config, prompter or NoPrompter())
+        self.queues = Queues(config, self._sites, self._ledger, self._refresh_queue, clock)
+        """The user's jobs on the clusters, whoever has submitted them."""
         self._files = RunFiles(store, self._ledger, self._connected)
         self._submitting: set[str] = set()
         self._searched = False
@@ -126,7 +129,10 @@ class Services:
                 if described.connection == "local":  # where looking costs nothing
                     changed |= {job.id: job for job in await self.rediscover(name)}
         failures = []
-        for profile, jobs in self._ledger.active().items():
+        active = dict(self._ledger.active())
+        if self.queues.watched is not None:
+            active.setdefault(self.queues.watched, [])
+        for profile, jobs in active.items():
             try:
                 changed |= {job.id: job for job in await self._refresh_profile(profile, jobs)}
             except WorkbenchError as error:  # the other places are asked all the same
@@ -134,6 +140,10 @@ class Services:
         if failures:
             raise failures[0]
         return list(changed.values())
+
+    async def _refresh_queue(self, profile: str) -> None:
+        """Ask one scheduler for its queue, and so for our jobs in it."""
+        await self._refresh_profile(profile, self._ledger.active().get(profile, []))
 
     async def _refresh_profile(self, profile: str, jobs: Sequence[Job]) -> Sequence[Job]:
         """Ask one scheduler; the jobs that have changed."""
@@ -295,6 +305,20 @@ class Services:
         await self.refresh()
         return self._ledger[job.id]
 
+    async def hold(self, job_id: str) -> Job:
+        """Keep a job that waits from starting."""
+        job = self._waiting(job_id)
+        await (await self._sites.of(job.profile)).scheduler.hold(job)
+        await self.refresh()
+        return self._ledger[job.id]
+
+    async def release(self, job_id: str) -> Job:
+        """Let a job go that is held."""
+        job = self._waiting(job_id)
+        await (await self._sites.of(job.profile)).scheduler.release(job)
+        await self.refresh()
+        return self._ledger[job.id]
+
     async def close(self) -> None:
         """Let go of hosts and store; jobs go on."""
         await self._sites.close()
@@ -356,6 +380,14 @@ class Services:
 
     async def _connected(self, job: Job) -> Connection:
         return (await self._sites.of(job.profile)).connection
+
+    def _waiting(self, job_id: str) -> Job:
+        job = self.job(job_id)
+        if job.state != JobState.PENDING:
+            raise NotAllowed(
+                f"Job {job.id} does not wait ({job.state.lower()}): only a job that waits can be held."
+            )
+        return job
 
     @asynccontextmanager
     async def _to_start_again(self, job_id: str) -> AsyncIterator[Job]:

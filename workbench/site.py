@@ -50,7 +50,8 @@ class Sites:
         self._prompter = prompter
         self._connections: dict[str, Connection] = {}
         self._listeners: list[Callable[[], None]] = []
-        self._sites: dict[str, Site] = {}
+        self.opened: dict[str, Site] = {}
+        """By profile, those that were asked for."""
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def of(self, profile: str | None) -> Site:
@@ -62,11 +63,11 @@ class Sites:
         """
         described = self._config.profile(profile)
         async with self._opening[described.name]:
-            if described.name not in self._sites:
-                self._sites[described.name] = await open_site(
+            if described.name not in self.opened:
+                self.opened[described.name] = await open_site(
                     described, self.connection(described.name), self._config.data_folder
                 )
-            return self._sites[described.name]
+            return self.opened[described.name]
 
     def connection(self, profile: str | None) -> Connection:
         """The connection of a profile, made or not."""

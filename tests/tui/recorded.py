@@ -23,13 +23,14 @@ from jobs.protocol import (
     encode,
 )
 from jobs.spec import BenchmarkParameters, ProfileParameters, RunSpec
+from tests.tui.moment import NOW
+from tests.tui.recorded_queues import RecordedQueues
 from workbench.again import Again, again
 from workbench.errors import NotAllowed, NotFound, WorkbenchError
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
 from workbench.model.link import LinkStatus
 from workbench.model.run import Run
 
-NOW = 1_790_000_000.0
 PLANS = ("reference", "reference-fp32", "compile", "exact")
 RECIPES = {
     "demo": RunSpec(name="What do fp32 and torch.compile gain, and at what error?"),
@@ -61,6 +62,7 @@ class RecordedWorkbench:
         self.trouble: WorkbenchError | None = None
         """Raised by whatever asks, while it is set."""
         self.logs: dict[str, bytes] = {}
+        self.queues = RecordedQueues(self)
         self.known_links: Sequence[LinkStatus] = ()
         self.tell_of_links: Callable[[], None] = lambda: None
         self._profiles = profiles
@@ -164,6 +166,16 @@ class RecordedWorkbench:
     async def cancel(self, job_id: str) -> Job:
         self._ask("cancel", job_id)
         self.change(job_id, JobState.CANCELLED, ended_at=NOW)
+        return self.known[job_id]
+
+    async def hold(self, job_id: str) -> Job:
+        self._ask("hold", job_id)
+        self.change(job_id, self.known[job_id].state, reason="held by you (JobHeldUser)", held_by="you")
+        return self.known[job_id]
+
+    async def release(self, job_id: str) -> Job:
+        self._ask("release", job_id)
+        self.change(job_id, self.known[job_id].state, reason="", held_by="")
         return self.known[job_id]
 
     async def results(self, job_id: str) -> Mapping[str, object]:

@@ -103,6 +103,8 @@ class JobStatus:
     node: str = ""
     expected_start_at: float | None = None
     """When the scheduler thinks that a job that waits will start."""
+    held_by: str = ""
+    """Who keeps a job that waits from starting: `you`, `an administrator`; empty where nobody does."""
 
 
 @dataclass(frozen=True, slots=True)

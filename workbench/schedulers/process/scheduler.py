@@ -14,7 +14,8 @@ from typing import Any
 
 from workbench.errors import SchedulerError
 from workbench.model.job import Job, JobKey, JobState, JobStatus
-from workbench.ports import Connection
+from workbench.model.pulse import Pulse
+from workbench.ports import Connection, StartEstimate
 from workbench.remote.bundle import DeployedCode
 
 _GRACE_S = 10.0
@@ -44,6 +45,10 @@ class ProcessScheduler:
         self._slots = slots
         self._python = python
         self._grace_s = grace_s
+        self.pulse = Pulse()
+        """How often the host was asked."""
+        self.desk = None
+        """There are no jobs but ours."""
 
     async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
         """Have `argv` run in the job's folder when its turn has come."""
@@ -63,6 +68,28 @@ class ProcessScheduler:
     def stir(self) -> None:
         """Nothing: every poll asks the host."""
 
+    def attend(self, looking: bool) -> None:
+        """Nothing: what is asked of a host costs it little."""
+
+    async def hold(self, job: Job) -> None:
+        """Keep a job that waits from starting; it gives up its place in the queue."""
+        await self._ask("hold", [_request(job)])
+
+    async def release(self, job: Job) -> None:
+        """Let a job go that is held; it takes its place at the end of the queue."""
+        await self._ask("release", [_request(job)])
+
+    async def estimate(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> StartEstimate:
+        """Refuse: there is nobody to ask.
+
+        Raises:
+            SchedulerError: Always.
+        """
+        raise SchedulerError(
+            f"{self._connection.host} has no scheduler that could say when: a run starts there as soon as "
+            f"fewer than {self._slots} others do ({job.profile} in the configuration)."
+        )
+
     async def cancel(self, job: Job) -> None:
         """Ask a job to end."""
         await self._ask("cancel", [_request(job)])
@@ -71,8 +98,10 @@ class ProcessScheduler:
         """What is known of these jobs; one command."""
         if not jobs:
             return {}
+        began = time.monotonic()
         answers = await self._ask("status", [_request(job) for job in jobs])
         now = time.time()
+        self.pulse = Pulse(self.pulse.n_polls + 1, None, now, time.monotonic() - began)
         return {
             job.id: _status(answer)
             for job, answer in zip(jobs, answers, strict=True)
@@ -131,4 +160,5 @@ def _status(answer: Mapping[str, Any]) -> JobStatus:
         ended_at=answer.get("ended_at"),
         exit_code=answer.get("exit_code"),
         node=answer.get("node", ""),
+        held_by=answer.get("held_by", ""),
     )

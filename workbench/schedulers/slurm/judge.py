@@ -27,16 +27,17 @@ class Judge:
 
     def __init__(self) -> None:
         self.absences = Absences()
-        self._offset = 0.0
+        self.offset = 0.0
+        """How far the host's clock is behind ours."""
         self._going_on: dict[str, tuple[Sequence[QueueEntry], JobStatus]] = {}
         """What the queue said of a job that is not over, and what that means."""
 
     def statuses(self, jobs: Sequence[Job], answer: Answer, now: float) -> Mapping[str, JobStatus]:
         """Where the jobs are, as far as that is known; `now` is by our clock."""
         if answer.now is not None:
-            offset = clock_offset(now - answer.now, self._offset)
-            if offset != self._offset:
-                self._offset, self._going_on = offset, {}
+            offset = clock_offset(now - answer.now, self.offset)
+            if offset != self.offset:
+                self.offset, self._going_on = offset, {}
         before, self._going_on = self._going_on, {}
         statuses = {}
         for job in jobs:
@@ -47,7 +48,7 @@ class Judge:
                 self._going_on[job.id] = known
                 continue
             absent_s = self.absences.seconds(job.id, is_absent(job, answer), now)
-            status = status_of(job, answer, absent_s=absent_s, offset=self._offset)
+            status = status_of(job, answer, absent_s=absent_s, offset=self.offset)
             if status is not None:
                 statuses[job.id] = status
                 if entries and not status.state.is_over:
@@ -172,6 +173,7 @@ def _from_queue(entries: Sequence[QueueEntry]) -> JobStatus:
         ended_at=entry.ended_at if over else None,
         node=entry.node,
         expected_start_at=entry.started_at if waits else None,
+        held_by=entry.held_by,
     )
 
 

@@ -17,9 +17,12 @@ from functools import cached_property, lru_cache
 
 from workbench.model.job import JobState
 from workbench.model.queue import QueueEntry
-from workbench.schedulers.slurm.states import job_state
+from workbench.ports import StartEstimate
+from workbench.schedulers.slurm.states import ending, explained, job_state
 
-QUEUE_FIELDS = ("%F", "%K", "%T", "%r", "%V", "%S", "%e", "%N", "%P", "%q", "%a", "%Z", "%k", "%j")
+QUEUE_FIELDS = (
+    "%F", "%K", "%T", "%r", "%V", "%S", "%e", "%N", "%P", "%q", "%a", "%D", "%C", "%l", "%Z", "%k", "%j"
+)  # fmt: skip
 """For `squeue -o`: in the order of `QueueEntry`, names last."""
 ACCOUNT_FIELDS = (
     "JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "Comment", "JobName"
@@ -119,15 +122,6 @@ class Submitted:
     at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What `sbatch --test-only` says."""
-
-    starts_at: float | None
-    node: str
-    said: str
-
-
 def parse_answer(data: bytes, marks: Marks, before: Answer | None = None) -> Answer:
     """The answer of `poll.sh`; what has not changed since the one `before` is taken from there."""
     known = before.entries if before is not None else {}
@@ -176,12 +170,12 @@ def parse_submitted(data: bytes, marks: Marks) -> Submitted | None:
     return None
 
 
-def parse_estimate(said: str) -> Estimate:
+def parse_estimate(said: str) -> StartEstimate:
     """What `sbatch --test-only` says on its stderr."""
-    found = re.search(r"to start at (\S+) using .*? (?:on nodes|on) (\S+)", said)
+    found = re.search(r"to start at (\S+) using .*? (?:on nodes|on) (\S+)(?: in partition (\S+))?", said)
     if not found:
-        return Estimate(None, "", said.strip())
-    return Estimate(parse_time(found[1]), found[2], said.strip())
+        return StartEstimate(None, "", "", said.strip())
+    return StartEstimate(parse_time(found[1]), found[2], found[3] or "", said.strip())
 
 
 def parse_sentinel(text: str) -> Sentinel | None:
@@ -220,6 +214,16 @@ def parse_time(text: str) -> float | None:
     return seconds if _FIRST_TIME <= seconds <= _LAST_TIME else None
 
 
+@lru_cache(maxsize=256)
+def parse_duration(text: str) -> float | None:
+    """Seconds, from `2-03:04:05`, `3:04:05` or `4:05`; none for no limit."""
+    found = re.fullmatch(r"(?:(?:(\d{1,5})-)?(\d{1,4}):)?(\d{1,4}):(\d{1,2})", text.strip(), re.ASCII)
+    if not found:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(((24 * days + hours) * 60 + minutes) * 60 + seconds)
+
+
 def parse_exit(text: str) -> int | None:
     """A `code:signal` of sacct as a shell's exit status."""
     found = re.fullmatch(r"(\d{1,5}):(\d{1,3})", text.strip(), re.ASCII)
@@ -238,16 +242,18 @@ def parse_records(data: bytes, marks: Marks) -> Iterator[tuple[str, list[str]]]:
 
 def _queue_entry(fields: Sequence[str]) -> QueueEntry:
     native_id, tasks, said, reason, submitted, started, ended, node, *more, name = fields
-    partition, qos, account, folder, token = more
+    partition, qos, account, n_nodes, n_cpus, limit, folder, token = more
     state = job_state(said)
     if said == "CONFIGURING":
         reason = said
+    reason = "" if reason in _NOTHING else reason
     return QueueEntry(
         native_id=native_id,
         tasks=_text(tasks),
         state=state,
         said_state=said,
-        reason="" if reason in _NOTHING else reason,
+        reason=reason,
+        why=ending(state, said) if state.is_over else explained(reason),
         submitted_at=parse_time(submitted),
         started_at=parse_time(started),
         ended_at=parse_time(ended),
@@ -255,6 +261,9 @@ def _queue_entry(fields: Sequence[str]) -> QueueEntry:
         partition=_text(partition),
         qos=_text(qos),
         account=_text(account),
+        n_nodes=_whole(n_nodes),
+        n_cpus=_whole(n_cpus),
+        time_limit_s=parse_duration(limit),
         folder=folder,
         token=_text(token),
         name=name,
@@ -283,6 +292,10 @@ def _accounts(text: str) -> Iterator[tuple[str, AccountEntry]]:
                 token=_text(token),
             ),
         )
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None
 
 
 def _text(value: str) -> str:
