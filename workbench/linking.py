@@ -33,7 +33,6 @@ class Linking:
     ) -> None:
         self._app, self._workbench, self._following = app, workbench, following
         self._clock, self._say = clock, say
-        self._up: frozenset[str] = frozenset()
         self._screen: LinksScreen | None = None
 
     def begin(self) -> None:
@@ -79,9 +78,5 @@ class Linking:
         self._app.call_later(self._changed)
 
     def _changed(self) -> None:
-        before = self._up
-        links = self._workbench.links()
-        self._up = frozenset(status.profile for status in links if status.link.state.is_up)
-        if self._up - before:
-            self._following.stir()
+        self._following.links_changed()
         self.draw()
