@@ -187,9 +187,11 @@ class Bench:
     @asynccontextmanager
     async def linked(self, **profile: object) -> AsyncIterator[tuple[Link, Reader]]:
         """A reader that follows the run through a link that can fail."""
-        async with Link(self.cluster.address, 22).open() as link:
-            async with self.opened(self.config(link.port, **profile)) as reader:
-                yield link, reader
+        async with (
+            Link(self.cluster.address, 22).open() as link,
+            self.opened(self.config(link.port, **profile)) as reader,
+        ):
+            yield link, reader
 
 
 def assert_nothing_lost_or_doubled(writer: Writer, reader: Reader, store: Path) -> None:

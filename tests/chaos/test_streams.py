@@ -24,7 +24,7 @@ from tests.waiting import PATIENCE_S
 from workbench.model.link import Patience
 from workbench.remote.link_keeper import Pace
 
-N_CUTS = 25
+LEAST_CUTS = 10
 
 
 @pytest.fixture
@@ -56,16 +56,16 @@ async def finish(writer: Writer, reader: Reader, bench: Bench) -> None:
 @pytest.mark.usefixtures("undaunted")
 async def test_no_event_is_lost_or_doubled_however_often_the_link_is_cut(bench: Bench, seed: int) -> None:
     chance = random.Random(seed)
-    writer = Writer(bench.run, n_events=9000, per_s=900)
+    writer = Writer(bench.run, n_events=12_000, per_s=1000)
     async with bench.linked(notice_s=2) as (link, reader), writer.writing():
-        for _ in range(N_CUTS):
+        while reader.n_events < 0.95 * writer.n_events:
             async with asyncio.timeout(PATIENCE_S):
                 await reader.next_event()
             link.cut()
             await asyncio.sleep(chance.uniform(0, 0.1))
             link.mend()
         await finish(writer, reader, bench)
-    assert link.n_connected >= N_CUTS / 2, "the cuts did not hit"
+    assert link.n_connected > LEAST_CUTS
 
 
 async def test_a_stalled_and_a_slow_link_are_waited_for(bench: Bench, seed: int) -> None:
