@@ -15,7 +15,9 @@ from tests.contract.ssh import Answers, Laptop, by_asyncssh, by_openssh, by_para
 from tests.waiting import until
 from workbench.ports import ByteStream, Connection, Prompter
 from workbench.remote import asyncssh_connection
-from workbench.remote.dialled import DialledConnection
+from workbench.remote.agent_connection import AgentConnection
+from workbench.remote.link_keeper import LinkKeeper, Pace
+from workbench.remote.supervisor import SupervisedConnection
 from workbench.remote.tunnels import Forward
 
 _PING_S = 0.5
@@ -87,10 +89,10 @@ async def dialled(laptop: Laptop) -> AsyncIterator[Connection]:
     """A connection that is made again after it was lost."""
     target = laptop.target()
 
-    async def dial(prompter: Prompter) -> Connection:
+    async def dial(_: str, prompter: Prompter) -> AgentConnection:
         return await asyncssh_connection.connect(target, prompter, ping_s=_PING_S)
 
-    connection = DialledConnection("login", dial, Answers())
+    connection = SupervisedConnection(LinkKeeper("login", dial, Answers(), pace=Pace(notice_s=_PING_S)))
     try:
         yield connection
     finally:

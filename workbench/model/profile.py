@@ -46,3 +46,7 @@ class ClusterProfile:
     """For a job that does not say how many."""
     time_limit_minutes: int = 0
     """The most that a job may ask for; 0 where the scheduler is to judge that."""
+    notice_s: int = 10
+    """Within how many seconds a dead connection is noticed."""
+    hosts: Sequence[str] = ()
+    """Login nodes to choose from, where there are several; `host` is what they are called together."""

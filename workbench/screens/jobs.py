@@ -50,17 +50,14 @@ class JobsScreen(JobScreen):
         self._heard_at: float | None = None
         self._counted: tuple[Sequence[Job], Sequence[str]] = ((), _counts(()))
         self._table = JobTable(id="jobs")
-<<<<<<< HEAD
         self._filter = Input(
             id="filter", placeholder="words in id, name, state, place, model …", compact=True
         )
         self._detail = Static(id="detail", markup=False)
         self._empty = Static(id="empty", markup=False)
         self._title = Static(id="title", markup=False)
-=======
         self.has_queues = False
         """Whether there is a cluster whose queue could be shown."""
->>>>>>> queue
 
     def compose(self) -> ComposeResult:
         """Title, table, what the selected job is about, filter, keys."""
