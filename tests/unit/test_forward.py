@@ -127,7 +127,9 @@ async def test_a_program_that_asks_is_told_in_plain_text() -> None:
     assert b"the notebook cannot be reached since" in answer
 
 
-@pytest.mark.parametrize("data", [b"", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x02\x00", b"GET", b"get / HTTP/1.1\r\n\r\n"])
+@pytest.mark.parametrize(
+    "data", [b"", b"SSH-2.0-x\r\n", b"\x16\x03\x01\x02\x00", b"GET", b"get / HTTP/1.1\r\n\r\n"]
+)
 async def test_a_client_that_does_not_speak_http_is_hung_up_on(data: bytes) -> None:
     async with forwarding(to(free_port()), wait_s=NOT_LONG_S) as forward:
         assert await said_to(forward, data) == b""
@@ -189,7 +191,11 @@ async def test_a_reader_that_is_slow_holds_up_the_sender() -> None:
             sent += 1 << 16
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    async with server, forwarding(to(server.sockets[0].getsockname()[1])) as forward, client(forward) as (reader, _):
+    async with (
+        server,
+        forwarding(to(server.sockets[0].getsockname()[1])) as forward,
+        client(forward) as (reader, _),
+    ):
         await reader.readexactly(1)
         before = -1
         while before != sent:  # until everything on the way is full
