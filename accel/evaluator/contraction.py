@@ -65,3 +65,25 @@ def contract_reverse(
             g_x[a, c] += g_pair[c] * x[b, c]
         for c in range(n_channels):
             g_x[b, c] += g_pair[c] * x[a, c]
+
+
+@kernel
+def multiply_rows(poly: Any, x: Any) -> None:
+    """Fill the rows of `x` that are products of two others, which terms of fourth order take."""
+    first = x.shape[0] - len(poly.product_a)
+    for p in range(len(poly.product_a)):
+        for c in range(x.shape[1]):
+            x[first + p, c] = x[poly.product_a[p], c] * x[poly.product_b[p], c]
+
+
+@kernel
+def multiply_rows_reverse(poly: Any, x: Any, g_x: Any) -> None:
+    """Hand the gradient by products of rows on to the rows."""
+    first = x.shape[0] - len(poly.product_a)
+    for p in range(len(poly.product_a)):
+        a = poly.product_a[p]
+        b = poly.product_b[p]
+        for c in range(x.shape[1]):
+            g_x[a, c] += g_x[first + p, c] * x[b, c]
+        for c in range(x.shape[1]):
+            g_x[b, c] += g_x[first + p, c] * x[a, c]

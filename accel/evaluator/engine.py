@@ -15,7 +15,9 @@ from accel.evaluator import passes
 from accel.evaluator.counting import multiply_adds
 from accel.evaluator.extraction import extract
 from accel.evaluator.geometry import Edges, allocate, measure_edges
-from accel.evaluator.radial import R_MIN_A, intervals_for, knots
+from accel.evaluator.pairs import PairArrays, choose_tables, pair_arrays, repel
+from accel.evaluator.radial import R_MIN_A, intervals_for, is_ordered, knots, table_pairs
+from accel.evaluator.readout import read_out
 from accel.evaluator.tables import LayerArrays, layer_arrays
 from accel.neighbours import Candidates, NeighbourList
 from accel.prediction import Prediction
@@ -47,6 +49,7 @@ class _Structure:
     """[n_atoms, 1, n_channels]."""
     atomic_energies_ev: NDArray[np.float64]
     """[n_atoms]."""
+    pairs: PairArrays
 
 
 class CompiledEvaluator:
@@ -61,9 +64,11 @@ class CompiledEvaluator:
         skin_a: How far beyond the cutoff neighbours are kept, Å.
         radial_error: Largest error of a tabulated derivative, as a fraction of the largest radial weight's
             slope; by default what suits the precision.
+        head: Which of several heads; by default the only one, or the one named `default`.
 
     Raises:
         PlanError: The model has a part that is not covered, or an argument is out of range.
+        ModelError: The model has no such head.
     """
 
     def __init__(
@@ -74,6 +79,7 @@ class CompiledEvaluator:
         threads: int = 1,
         skin_a: float = 0.5,
         radial_error: float | None = None,
+        head: str | None = None,
     ) -> None:
         if dtype not in _RADIAL_TOLERANCE:
             raise PlanError(f"The compiled evaluator has no precision {dtype!r}: use 'float64' or 'float32'.")
@@ -87,7 +93,7 @@ class CompiledEvaluator:
             )
         self.threads = threads
         self.dtype = dtype
-        self._extracted = extract(model)
+        self._extracted = extract(model, head)
         self._intervals = intervals_for(self._extracted.module, radial_error)
         self._neighbours = NeighbourList(self._extracted.cutoff_a, skin_a)
         self._structure: _Structure | None = None
@@ -163,9 +169,14 @@ class CompiledEvaluator:
             nodes=_nodes(layers, len(numbers), extracted.n_channels, dtype),
             embedding=np.ascontiguousarray(extracted.embedding[indices][:, None], dtype=dtype),
             atomic_energies_ev=extracted.atomic_energies_ev[indices] + extracted.shift,
+            pairs=self._pairs(present),
         )
         self._neighbours.forget()
         return self._structure
+
+    def _pairs(self, present: list[int]) -> PairArrays:
+        _, number = table_pairs(self._extracted.module, present)
+        return pair_arrays(self._extracted.repulsion, np.array(present), number * (self._intervals + 1))
 
     def _layers(self, present: tuple[int, ...]) -> tuple[LayerArrays, ...]:
         if present not in self._layers_of:
@@ -201,6 +212,7 @@ class CompiledEvaluator:
                 edges, candidates.neighbour, candidates.shift, positions, cell, start, stop,
                 R_MIN_A, extracted.cutoff_a, self._intervals, extracted.max_ell,
             )  # fmt: skip
+            choose_tables(edges, structure.pairs, structure.element, start, stop, 0)
             return near
 
         for near in self._over(measure, len(positions)):
@@ -220,7 +232,25 @@ class CompiledEvaluator:
         forces = np.zeros((self.threads, n_atoms, 3))
         virials = np.zeros((self.threads, 3, 3))
         self._reverse(structure, edges, forces, virials)
+        if self._extracted.repulsion is not None:
+            self._repel(structure, edges, energies, forces, virials)
         return energies, forces.sum(axis=0), virials.sum(axis=0)
+
+    def _repel(
+        self,
+        structure: _Structure,
+        edges: Edges,
+        energies: NDArray[np.float64],
+        forces: NDArray[np.float64],
+        virials: NDArray[np.float64],
+    ) -> None:
+        def work(start: int, stop: int, thread: int) -> None:
+            repel(
+                edges, structure.pairs, structure.element, self._extracted.scale,
+                start, stop, energies, forces[thread], virials[thread],
+            )  # fmt: skip
+
+        self._over(work, len(structure.order))
 
     def _forward(self, structure: _Structure, edges: Edges, energies: NDArray[np.float64]) -> None:
         blocks = structure.blocks
@@ -237,9 +267,7 @@ class CompiledEvaluator:
             ) -> None:
                 passes.forward_layer(layer, edges, nodes, before, blocks, start, stop)
                 nodes.g_features[blocks[start, 1] : blocks[stop - 1, 2]] = 0.0
-                passes.read_out(
-                    layer, nodes, self._extracted.scale, energies, blocks[start, 1], blocks[stop - 1, 2]
-                )
+                read_out(layer, nodes, self._extracted.scale, energies, blocks[start, 1], blocks[stop - 1, 2])
 
             self._over(up, len(blocks))
             self._over(features, len(blocks))
@@ -251,6 +279,7 @@ class CompiledEvaluator:
         blocks = structure.blocks
         knots_per_s = self._intervals / (np.log1p(self._extracted.cutoff_a) - np.log1p(R_MIN_A))
         for index in reversed(range(len(structure.layers))):
+            self._turn_tables(structure, edges, index)
             layer, nodes = structure.layers[index], structure.nodes[index]
             g_before = structure.nodes[index - 1].g_features if index else np.zeros_like(structure.embedding)
             g_up = np.empty_like(nodes.up)
@@ -278,6 +307,17 @@ class CompiledEvaluator:
 
             self._over(to_messages, len(blocks))
             self._over(to_edges, len(blocks))
+
+    def _turn_tables(self, structure: _Structure, edges: Edges, index: int) -> None:
+        """Before layer `index` is reversed: all layers but the first go by what the atoms send."""
+        last = len(structure.layers) - 1
+        if last == 0 or index not in (0, last) or not is_ordered(self._extracted.module):
+            return
+
+        def work(start: int, stop: int, _: int) -> None:
+            choose_tables(edges, structure.pairs, structure.element, start, stop, 1 if index else -1)
+
+        self._over(work, len(structure.order))
 
     def _over(self, work: Callable[[int, int, int], Any], n: int) -> list[Any]:
         """Call `work(start, stop, thread)` on shares of `n` pieces of work, one to a thread."""

@@ -12,7 +12,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from accel.evaluator.compilation import kernel
-from accel.evaluator.contraction import contract, contract_reverse
+from accel.evaluator.contraction import (
+    contract,
+    contract_reverse,
+    multiply_rows,
+    multiply_rows_reverse,
+)
 from accel.evaluator.convolution import (
     add_message,
     add_scalar_message,
@@ -158,6 +163,7 @@ def _features_of(poly: Any, coefficients: Any, message: Any, a: int, x: Any, pai
     for lm in range(message.shape[1]):
         for c in range(message.shape[2]):
             x[lm, c] = message[a, lm, c]
+    multiply_rows(poly, x)
     contract(poly, coefficients, x, pair, out)
 
 
@@ -183,7 +189,7 @@ def forward_layer(
     mid = np.zeros(BLOCK * nodes.g_mid.shape[1] * nodes.g_mid.shape[2], dtype=dtype)
     one = np.zeros(BLOCK * (n_lm + n_out) * max(channels, nodes.up.shape[2]), dtype=dtype)
     two = np.zeros_like(one)
-    x = np.ones((n_lm + 1, channels), dtype=dtype)
+    x = np.ones((n_lm + 1 + len(layer.poly.product_a), channels), dtype=dtype)
     pair = np.empty(channels, dtype=dtype)
     contracted = np.empty((BLOCK, n_out, channels), dtype=dtype)
     for block in range(start, stop):
@@ -226,38 +232,6 @@ def send_up(layer: Any, features: Any, up: Any, blocks: Any, start: int, stop: i
 
 
 @kernel
-def read_out(layer: Any, nodes: Any, scale: float, energies: Any, start: int, stop: int) -> None:
-    """Add the readout of atoms `start` … `stop` - 1 to `energies` and its gradient to `g_features`.
-
-    Sums are kept in fp64 whatever the working precision.
-    """
-    channels, hidden = layer.readout.shape
-    gated = len(layer.readout_second) > 0
-    totals = np.empty(hidden)
-    for a in range(start, stop):
-        for j in range(hidden):
-            totals[j] = 0.0
-        for c in range(channels):
-            x = np.float64(nodes.features[a, 0, c])
-            for j in range(hidden):
-                totals[j] += x * layer.readout[c, j]
-        for j in range(hidden):
-            total = totals[j]
-            totals[j] = scale
-            if gated:
-                sigmoid = 1.0 / (1.0 + np.exp(-total))
-                factor = layer.gate_scale * layer.readout_second[j]
-                totals[j] = scale * factor * sigmoid * (1.0 + total * (1.0 - sigmoid))
-                total *= sigmoid * factor
-            energies[a] += scale * total
-        for c in range(channels):
-            by_feature = 0.0
-            for j in range(hidden):
-                by_feature += totals[j] * layer.readout[c, j]
-            nodes.g_features[a, 0, c] += by_feature
-
-
-@kernel
 def reverse_nodes(layer: Any, nodes: Any, g_before: Any, blocks: Any, start: int, stop: int) -> None:
     """From `g_features` to the gradient by summed messages, `g_mid`, and by the features before."""
     n_lm = nodes.message.shape[1]
@@ -267,8 +241,8 @@ def reverse_nodes(layer: Any, nodes: Any, g_before: Any, blocks: Any, start: int
     dtype = nodes.message.dtype
     one = np.zeros(BLOCK * (n_lm + n_out) * channels, dtype=dtype)
     two = np.zeros(BLOCK * nodes.g_mid.shape[1] * max(edge_channels, channels), dtype=dtype)
-    g_message = np.empty((BLOCK, n_lm + 1, channels), dtype=dtype)
-    x = np.ones((n_lm + 1, channels), dtype=dtype)
+    g_message = np.empty((BLOCK, n_lm + 1 + len(layer.poly.product_a), channels), dtype=dtype)
+    x = np.ones((n_lm + 1 + len(layer.poly.product_a), channels), dtype=dtype)
     pair = np.empty(channels, dtype=dtype)
     g_pair = np.empty(channels, dtype=dtype)
     for block in range(start, stop):
@@ -301,6 +275,7 @@ def reverse_nodes(layer: Any, nodes: Any, g_before: Any, blocks: Any, start: int
             for lm in range(n_lm):
                 for c in range(channels):
                     x[lm, c] = nodes.message[a0 + i, lm, c]
+            multiply_rows(layer.poly, x)
             contract_reverse(
                 layer.poly,
                 layer.coefficients[element],
@@ -310,6 +285,7 @@ def reverse_nodes(layer: Any, nodes: Any, g_before: Any, blocks: Any, start: int
                 g_pair,
                 g_message[i],
             )
+            multiply_rows_reverse(layer.poly, x, g_message[i])
         e = element if layer.linear.shape[0] > 1 else 0
         row = 0
         k = 0

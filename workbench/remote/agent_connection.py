@@ -18,7 +18,7 @@ import asyncio
 import errno
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Protocol
 
@@ -68,6 +68,19 @@ class AgentConnection:
         self._ping_s = ping_s
         self._starting = asyncio.Lock()
         self._session: AgentSession | None = None
+        self._tell: Callable[[], None] = lambda: None
+
+    def when_lost(self, tell: Callable[[], None]) -> None:
+        """Have somebody told as soon as the agent is gone."""
+        self._tell = tell
+
+    async def beat(self, within_s: float) -> None:
+        """Have the host say something; an agent that is not there yet is started first.
+
+        Raises:
+            LinkLost: It did not in that time, and the link is given up.
+        """
+        await (await self._agent()).beat(within_s)
 
     async def _agent(self) -> AgentSession:
         """The agent; one that was killed is started again, as far as the connection is still there."""
@@ -89,6 +102,7 @@ class AgentConnection:
                 except BaseException:
                     await session.close()
                     raise
+                session.when_lost(lambda: self._tell())
         except TimeoutError:
             raise LinkLost(self.host, f"no command could be started within {limit_s:g} s") from None
         return session

@@ -9,10 +9,11 @@ from textual.app import ComposeResult
 from textual.widgets import Footer, Input, Static
 
 from workbench.commands import JOBS, bindings
-from workbench.messages import NewRun, OpenRun
+from workbench.messages import NewRun, OpenRun, ShowQueue
 from workbench.model.job import Job, JobState
 from workbench.model.run import Run
 from workbench.plain import plain
+from workbench.report import start_expected
 from workbench.screens.job_screen import JobScreen
 from workbench.widgets import words
 from workbench.widgets.job_columns import COLUMNS, matching, ordered, search_text
@@ -49,19 +50,25 @@ class JobsScreen(JobScreen):
         self._heard_at: float | None = None
         self._counted: tuple[Sequence[Job], Sequence[str]] = ((), _counts(()))
         self._table = JobTable(id="jobs")
+        self._filter = Input(
+            id="filter", placeholder="words in id, name, state, place, model …", compact=True
+        )
+        self._detail = Static(id="detail", markup=False)
+        self._empty = Static(id="empty", markup=False)
+        self._title = Static(id="title", markup=False)
 
     def compose(self) -> ComposeResult:
         """Title, table, what the selected job is about, filter, keys."""
-        yield Static(id="title", markup=False)
+        yield self._title
         yield self._table
-        yield Static(id="empty", markup=False)
-        yield Static(id="detail", markup=False)
-        yield Input(id="filter", placeholder="words in id, name, state, place, model …", compact=True)
+        yield self._empty
+        yield self._detail
+        yield self._filter
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         """Draw what was given before there was anything to draw on."""
-        self.query_one("#filter").display = False
+        self._filter.display = False
         self._table.focus()
         self._draw()
 
@@ -102,11 +109,14 @@ class JobsScreen(JobScreen):
         """Ask what to run."""
         self.post_message(NewRun())
 
+    def action_queue(self) -> None:
+        """Show all jobs in a cluster's queue."""
+        self.post_message(ShowQueue())
+
     def action_filter(self) -> None:
         """Ask for the words of the filter."""
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        self._filter.display = True
+        self._filter.focus()
 
     def action_order(self) -> None:
         """Order by the next column."""
@@ -120,9 +130,8 @@ class JobsScreen(JobScreen):
 
     def key_escape(self) -> None:
         """Leave the filter, and show all jobs again."""
-        field = self.query_one("#filter", Input)
-        field.value = ""
-        field.display = False
+        self._filter.value = ""
+        self._filter.display = False
         self._table.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -152,15 +161,14 @@ class JobsScreen(JobScreen):
             self._shown = ordered(self._matching(), self._runs, column, self._now, reverse=self._reverse)
         self._table.show(self._shown, self._runs, self._now, (column, self._reverse))
         self._table.display = bool(self._shown)
-        empty = self.query_one("#empty", Static)
-        empty.display = not self._shown
+        self._empty.display = not self._shown
         if not self._shown:
-            empty.update(_NO_MATCH if self._all else _EMPTY)
+            self._empty.update(_NO_MATCH if self._all else _EMPTY)
         self._draw_title()
         self._draw_detail()
 
     def _matching(self) -> Sequence[Job]:
-        wanted = self.query_one("#filter", Input).value
+        wanted = self._filter.value
         if not wanted.strip():
             return self._all
         for job in self._all:
@@ -181,13 +189,12 @@ class JobsScreen(JobScreen):
             title.append(f"  as of {words.age(self._now - self._heard_at)} ago", "not bold dim")
         if self._trouble:
             title.append(f"  ! {plain(self._trouble)}", "not bold")
-        bar = self.query_one("#title", Static)
-        bar.set_class(bool(self._trouble), "-trouble")
-        bar.update(title)
+        self._title.set_class(bool(self._trouble), "-trouble")
+        self._title.update(title)
 
     def _draw_detail(self) -> None:
         job = self._table.job if self._shown else None
-        self.query_one("#detail", Static).update(_detail(job, self._runs) if job else "")
+        self._detail.update(_detail(job, self._runs, self._now) if job else "")
 
 
 def _counts(jobs: Sequence[Job]) -> list[str]:
@@ -199,7 +206,7 @@ def _counts(jobs: Sequence[Job]) -> list[str]:
     return counts + ([f"{waiting:,} waiting"] if waiting else [])
 
 
-def _detail(job: Job, runs: Mapping[str, Run]) -> Text:
+def _detail(job: Job, runs: Mapping[str, Run], now: float) -> Text:
     """Two lines: what it is asked to do and where; why it is in the state that it is in."""
     run = job.spec.run
     asked = f"{run.experiment} of {run.model} on {run.device}"
@@ -207,7 +214,9 @@ def _detail(job: Job, runs: Mapping[str, Run]) -> Text:
     asked += f": {', '.join(plans)}" if plans else ""
     known = runs.get(job.id)
     why = (known.failure if known and known.failure else "") or job.status.reason
-    why = f"{words.state_text(job.state)}: {why}" if why else ""
+    why = f"{words.job_state_text(job)}: {why}" if why else ""
+    if starts := start_expected(job.status.expected_start_at, now):
+        why = f"{why}; {starts}" if why else starts
     if not why and job.resubmitted_from:
         why = f"resubmitted from {job.resubmitted_from}"
     text = Text(plain(asked), no_wrap=True, overflow="ellipsis")
