@@ -22,7 +22,7 @@ from pathlib import Path
 from tests.bench.measure import machine, show
 from tests.cluster.cluster import Cluster, why_not
 from workbench.ports import ByteStream
-from workbench.remote.dialled import NoPrompter
+from workbench.remote.asking import NoPrompter
 from workbench.remote.ssh_config import SshTarget
 from workbench.remote.tunnels import Forward
 

@@ -309,7 +309,7 @@ class _AsyncsshLink:
             reason = f"nothing answers at {host}:{port} ({refused.reason})"
             raise ConnectionFailed(self._host, reason) from error
         try:
-            yield _AsyncsshChannel(self._host, reader, writer)
+            yield _AsyncsshChannel(self._host, self._connection, reader, writer)
         finally:
             writer.channel.abort()
 
@@ -361,16 +361,24 @@ class _AsyncsshChannel:
     """A forwarded channel."""
 
     def __init__(
-        self, host: str, reader: asyncssh.SSHReader[bytes], writer: asyncssh.SSHWriter[bytes]
+        self,
+        host: str,
+        connection: asyncssh.SSHClientConnection,
+        reader: asyncssh.SSHReader[bytes],
+        writer: asyncssh.SSHWriter[bytes],
     ) -> None:
         self._host = host
+        self._connection = connection
         self._reader = reader
         self._writer = writer
 
     async def read(self, most: int) -> bytes:
         """At least one byte and at most `most`; none at the end."""
         with _losing(self._host):
-            return await self._reader.read(most)
+            data = await self._reader.read(most)
+        if not data and self._connection.is_closed():
+            raise LinkLost(self._host, "the connection was lost")  # what asyncssh takes for an end
+        return data
 
     async def write(self, data: bytes) -> None:
         """Send, waiting while the other side is slow."""
