@@ -267,9 +267,7 @@ class CompiledEvaluator:
             ) -> None:
                 passes.forward_layer(layer, edges, nodes, before, blocks, start, stop)
                 nodes.g_features[blocks[start, 1] : blocks[stop - 1, 2]] = 0.0
-                read_out(
-                    layer, nodes, self._extracted.scale, energies, blocks[start, 1], blocks[stop - 1, 2]
-                )
+                read_out(layer, nodes, self._extracted.scale, energies, blocks[start, 1], blocks[stop - 1, 2])
 
             self._over(up, len(blocks))
             self._over(features, len(blocks))
