@@ -27,11 +27,11 @@ TWO_HEADS: dict[str, Any] = {
 }
 
 COVERED: dict[str, dict[str, Any]] = {
-    "scalars": {},
+    "scalars": {"max_ell": 3},
     "scalars, residual first": {"interaction_cls_first": RESIDUAL},
-    "vectors": {"hidden_irreps": "6x0e+6x1o"},
-    "tensors": {"hidden_irreps": "4x0e+4x1o+4x2e", "max_ell": 2},
-    "up to l = 3": {"hidden_irreps": "4x0e+4x1o+4x2e+4x3o"},
+    "vectors": {"hidden_irreps": "6x0e+6x1o", "max_ell": 3},
+    "tensors": {"hidden_irreps": "4x0e+4x1o+4x2e"},
+    "up to l = 3": {"hidden_irreps": "4x0e+4x1o+4x2e+4x3o", "max_ell": 3},
     "harmonics up to l = 5": {"hidden_irreps": "4x0e+4x1o+4x2e+4x3o+4x4e", "max_ell": 5, "correlation": 2},
     "without parity": {"hidden_irreps": "4x0e+4x1e", "use_so3": True},
     "a single interaction": {"num_interactions": 1},
@@ -39,7 +39,7 @@ COVERED: dict[str, dict[str, Any]] = {
     "never residual": {"interaction_cls": PLAIN},
     "correlation 1": {"correlation": 1},
     "correlation 2": {"correlation": 2, "hidden_irreps": "6x0e+6x1o"},
-    "correlation 4": {"correlation": 4, "max_ell": 2, "hidden_irreps": "4x0e+4x1o"},
+    "correlation 4": {"correlation": 4, "max_ell": 1, "hidden_irreps": "4x0e+4x1o"},
     "a correlation for each layer": {"correlation": [2, 3]},
     "gaussian radial basis": {"radial_type": "gaussian", "num_bessel": 12},
     "chebyshev radial basis": {"radial_type": "chebyshev", "num_bessel": 3, "r_max": 2.5},
@@ -72,7 +72,7 @@ NOT_COVERED: dict[str, tuple[dict[str, Any], str]] = {
     "density": ({"interaction_cls": DENSITY_RESIDUAL}, "RealAgnosticDensityResidualInteractionBlock"),
     "non-linear": ({"interaction_cls": NON_LINEAR}, "RealAgnosticResidualNonLinearInteractionBlock"),
     "attention": ({"interaction_cls": ATTENTION}, "RealAgnosticAttResidualInteractionBlock"),
-    "odd scalars": ({"hidden_irreps": "4x0e+4x0o+4x1o"}, "irreps 4x0e\\+4x0o"),
+    "odd scalars": ({"hidden_irreps": "4x0e+4x0o+4x1o", "max_ell": 1}, "irreps 4x0e\\+4x0o"),
     "a missing l": ({"hidden_irreps": "4x0e+4x2e"}, "irreps 4x0e\\+4x2e"),
     "correlation 5": ({"correlation": 5, "max_ell": 1}, "correlation above 4"),
 }
@@ -86,7 +86,7 @@ def random_model(dtype: torch.dtype = torch.float64, seed: int = 3, **changes: A
         "r_max": 3.5,
         "num_bessel": 6,
         "num_polynomial_cutoff": 5,
-        "max_ell": 3,
+        "max_ell": 2,
         "interaction_cls": RESIDUAL,
         "interaction_cls_first": PLAIN,
         "num_interactions": 2,
