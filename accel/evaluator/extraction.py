@@ -17,11 +17,11 @@ import torch
 from accel.evaluator.agreement import must_agree, refuse
 from accel.evaluator.high_harmonics import MAX_ELL
 from accel.evaluator.pairs import Repulsion, read_repulsion
+from accel.evaluator.radial import pairing_of
 from accel.evaluator.readout import Readout, read_readout
 from accel.mace_torch import o3
 from accel.ops.chebyshev import DifferentiableChebyshev
 from accel.ops.polynomial import SparsePolynomial, from_symmetric_contraction
-from accel.reference import head_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -79,36 +79,29 @@ class Extracted:
     scale: float
     shift: float
     repulsion: Repulsion | None
-    module: Any
-    """An fp64 copy of the model on the CPU: its radial part is tabulated from itself."""
+    pairing: str
+    """For which pairs of elements there have to be radial tables (`radial.table_pairs`)."""
 
 
-def extract(model: Any, head: str | None = None) -> Extracted:
-    """Read `model`, a mace-torch MACE or ScaleShiftMACE.
+def extract(model: Any, head: int = 0) -> Extracted:
+    """Read a mace-torch MACE or ScaleShiftMACE.
 
     Args:
-        model: It is copied, not changed.
-        head: Which of several heads; by default the only one, or the one named `default`.
-
-    Raises:
-        PlanError: The model has a part that the compiled evaluator does not cover.
-        ModelError: It has no such head.
+        model: What `double_copy` makes of it.
+        head: The number of the head.
     """
-    number = head_number(model, head)
-    _refuse_uncovered(model)
-    model = _double_copy(model)
     irreps = o3.Irreps(model.node_embedding.linear.irreps_out)
     scale, shift = 1.0, 0.0
     if hasattr(model, "scale_shift"):
-        scale = float(model.scale_shift.scale.reshape(-1)[number])
-        shift = float(model.scale_shift.shift.reshape(-1)[number])
+        scale = float(model.scale_shift.scale.reshape(-1)[head])
+        shift = float(model.scale_shift.shift.reshape(-1)[head])
     n_layers = len(model.interactions)
     first_read = n_layers - len(model.readouts)  # use_last_readout_only leaves one, on the last layer
     layers = tuple(
         _layer(
             model.interactions[i],
             model.products[i],
-            read_readout(model.readouts[i - first_read], number) if i >= first_read else None,
+            read_readout(model.readouts[i - first_read], head) if i >= first_read else None,
         )
         for i in range(n_layers)
     )
@@ -122,16 +115,21 @@ def extract(model: Any, head: str | None = None) -> Extracted:
         n_channels=irreps.dim,
         embedding=embedding,
         layers=layers,
-        atomic_energies_ev=np.atleast_2d(model.atomic_energies_fn.atomic_energies.numpy())[number],
+        atomic_energies_ev=np.atleast_2d(model.atomic_energies_fn.atomic_energies.numpy())[head],
         scale=scale,
         shift=shift,
         repulsion=read_repulsion(model) if hasattr(model, "pair_repulsion") else None,
-        module=model,
+        pairing=pairing_of(model),
     )
 
 
-def _double_copy(model: Any) -> Any:
-    """Copy to fp64 on the CPU without touching the caller's model."""
+def double_copy(model: Any) -> Any:
+    """Copy a model to fp64 on the CPU.
+
+    Raises:
+        PlanError: The model has a part that the compiled evaluator does not cover.
+    """
+    _refuse_uncovered(model)
     copied = copy.deepcopy(model).to("cpu").double().eval()
     for parameter in copied.parameters():
         parameter.requires_grad_(False)
