@@ -36,6 +36,7 @@ from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
 from workbench.screens.links_bar import LinksOnScreens
 from workbench.theme import THEME, series_variables
+from workbench.troubles import Troubles
 from workbench.watching import Watching
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ class WorkbenchApp(App[None]):
         self._jobs: Sequence[Job] = workbench.jobs()
         self._runs: dict[str, Run] = {}
         self._heard_at: float | None = None
-        self._trouble = ""
+        self._troubles = Troubles()
         self._jobs_screen = JobsScreen()
         self._run_screen: RunScreen | None = None
         self._run_id: str | None = None
@@ -95,7 +96,7 @@ class WorkbenchApp(App[None]):
     @property
     def has_asked(self) -> bool:
         """Whether the schedulers have answered, or failed to."""
-        return self._heard_at is not None or bool(self._trouble)
+        return self._heard_at is not None or bool(self._troubles.text)
 
     def on_mount(self) -> None:
         """Draw what is known, then begin to ask."""
@@ -131,7 +132,7 @@ class WorkbenchApp(App[None]):
     # -- what was heard --------------------------------------------------------------------------
 
     def _jobs_heard(self) -> None:
-        self._heard_at, self._trouble = self._clock(), ""
+        self._heard_at = self._clock()
         jobs = self._workbench.jobs()
         if len(jobs) != len(self._jobs) or any(a is not b for a, b in zip(jobs, self._jobs, strict=True)):
             self._jobs = jobs
@@ -146,9 +147,11 @@ class WorkbenchApp(App[None]):
         if self._run_screen is not None and job_id == self._run_id:
             self._run_screen.show_log(data)
 
-    def _trouble_heard(self, sentence: str) -> None:
-        if sentence != self._trouble:
-            self._trouble = sentence
+    def _trouble_heard(self, asker: str, sentence: str) -> None:
+        if not sentence:
+            if self._troubles.worked(asker):
+                self._tick()
+        elif self._troubles.failed(asker, sentence):
             self._say(sentence, failed=True)
             self._tick()
 
@@ -161,7 +164,7 @@ class WorkbenchApp(App[None]):
         elif self.screen is self._run_screen:
             self._draw_run()
         else:
-            self._watching.draw(self._trouble)
+            self._watching.draw(self._troubles.text)
         self._links_bar.draw(self.screen, self._workbench.links(), self._clock())
 
     def _links_told(self) -> None:
@@ -175,7 +178,7 @@ class WorkbenchApp(App[None]):
 
     def _draw_jobs(self) -> None:
         self._jobs_screen.show(
-            self._jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._trouble
+            self._jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._troubles.text
         )
 
     def _draw_run(self) -> None:

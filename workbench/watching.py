@@ -82,11 +82,12 @@ class Watching:
         """Show one job, and follow its output."""
         from workbench.screens.queued import QueuedScreen
 
+        view = self._workbench.queues.view(message.profile)
         entry = self._entry(message.profile, message.native_id)
         if entry is None:
             self._say(f"Job {message.native_id} is not in the queue any more.", failed=True)
             return
-        self._queued = QueuedScreen(message.profile, entry, self._clock())
+        self._queued = QueuedScreen(message.profile, entry, view.pulse, self._clock())
         self._app.push_screen(self._queued, self._queued_closed)
         self._follow(self._queued)
 
