@@ -44,14 +44,16 @@ def submit(request: Record) -> Record:
 
 
 def requeue(request: Record) -> Record:
-    """Start the next attempt of a job that is over."""
+    """Start the next attempt of a job that is over, by its old script or by a new `argv`."""
     folder = Path(request["folder"]).absolute()
-    if not (folder / SCRIPT_FILE).is_file():
+    if not request.get("argv") and not (folder / SCRIPT_FILE).is_file():
         raise Refused(f"There is no {SCRIPT_FILE} in {folder}: submit the job anew.")
     with locked(folder) as lock:
         known = _known(request["id"], folder)
         if known["state"] in _NOT_OVER:
             raise Refused(f"Job {request['id']} is not over ({known['state'].lower()}): cancel it first.")
+        if request.get("argv"):
+            save(folder / SCRIPT_FILE, script_for(folder, request["argv"], request["env"]), mode=0o700)
         _start(folder, request, known.get("attempt", 0) + 1, lock)
         return _known(request["id"], folder)
 
