@@ -19,6 +19,7 @@ from workbench.following import Following
 from workbench.linking import Linking
 from workbench.messages import (
     ActOnQueued,
+    AskEstimate,
     AskNow,
     Cancel,
     Hold,
@@ -216,12 +217,14 @@ class WorkbenchApp(App[None]):
         from workbench.recipes import recipes
         from workbench.screens.submit import SubmitScreen
 
+        queues = self._workbench.queues
         screen = SubmitScreen(
             (self._recipes or recipes)(),
             self._workbench.profiles(),
             start_from=message.spec,
             over=message.over,
             resubmitted_from=message.resubmitted_from,
+            choices={name: queues.choices(name) for name in queues.profiles()},
         )
 
         def answered(answer: Submit | None) -> None:
@@ -318,6 +321,10 @@ class WorkbenchApp(App[None]):
     def on_open_queued(self, message: OpenQueued) -> None:
         """Show a job that this program has not started."""
         self._watching.show_queued(message)
+
+    def on_ask_estimate(self, message: AskEstimate) -> None:
+        """Ask when a run would start."""
+        self._watching.estimate(message)
 
     def on_act_on_queued(self, message: ActOnQueued) -> None:
         """Have something done to it."""
