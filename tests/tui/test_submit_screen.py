@@ -178,3 +178,15 @@ async def test_partition_qos_and_dependency_are_asked_only_of_a_cluster() -> Non
         hand.app.screen.query_one("#profile").focus()
         await press(hand, "enter", "down", "enter")
         assert "after jobs" not in drawn(hand)
+
+
+async def test_a_field_of_the_recipe_before_is_not_heard_any_more() -> None:
+    workbench = RecordedWorkbench()
+    async with opened(workbench) as hand:
+        await press(hand, "n", "down", "down")
+        screen = hand.app.screen
+        field = next(found for found in screen.query(Input) if found.name == "parameters.n_atoms")
+        await press(hand, "up", "up")
+        screen.post_message(Input.Changed(field, "0"))
+        await press(hand, "enter")
+        assert newest(workbench) == RECIPES["demo"]
