@@ -1,7 +1,8 @@
 """The long form: a run of 100,000 events is followed while its link is cut a thousand times or more.
 
-`python -m tests.chaos [--hours 1] [--seed N] [--notice 10]` prints what was done to the link, whether anything
-was lost or doubled, and how long it took to be back after each kind of fault. It fails where anything was lost.
+`python -m tests.chaos [--hours 1] [--seed N] [--notice 10]` prints what was done to the link, whether
+anything was lost or doubled, and how long it took to be back after each kind of fault. It fails where
+anything was lost.
 """
 
 from __future__ import annotations

@@ -200,7 +200,7 @@ class Cluster:
             self._filter("-p", "tcp", "--sport", port, "-j", "DROP", alone=False)
 
     def _filter(self, *rule: str, alone: bool = True) -> None:
-        """Have packets from the laptop go by a rule, which takes the place of the others where it is alone."""
+        """Have packets from the laptop go by a rule, in place of the others where it is to be alone."""
         if alone:
             self.login.run("iptables", "-F", "INPUT")
         if rule:
