@@ -11,6 +11,7 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
+from jobs.sweep import SweepSpec
 from workbench import commands
 from workbench.commands import Command
 from workbench.errors import WorkbenchError
@@ -20,6 +21,7 @@ from workbench.messages import (
     ActOnQueued,
     AskNow,
     Cancel,
+    Hold,
     NewRun,
     OpenQueued,
     OpenRun,
@@ -59,7 +61,7 @@ class WorkbenchApp(App[None]):
         open_job: str | None = None,
         *,
         clock: Callable[[], float] = time.time,
-        recipes: Callable[[], Mapping[str, RunSpec]] | None = None,
+        recipes: Callable[[], Mapping[str, RunSpec | SweepSpec]] | None = None,
     ) -> None:
         """Draw `workbench`, beginning with the run of `open_job`; `recipes` are by default those shipped."""
         super().__init__()
@@ -99,6 +101,7 @@ class WorkbenchApp(App[None]):
     def on_mount(self) -> None:
         """Draw what is known, then begin to ask."""
         self._draw_jobs()
+        self._jobs_screen.has_queues = bool(self._workbench.queues.profiles())
         self.push_screen(self._jobs_screen)
         self.call_after_refresh(self._begin)
 
@@ -152,6 +155,8 @@ class WorkbenchApp(App[None]):
 
     def _tick(self) -> None:
         """Draw what changes with time alone: what has elapsed, and how old things are."""
+        if not self.screen_stack:  # the app is leaving, and something has just been done
+            return
         if self.screen is self._jobs_screen:
             self._draw_jobs()
         elif self.screen is self._run_screen:
@@ -212,6 +217,7 @@ class WorkbenchApp(App[None]):
             (self._recipes or recipes)(),
             self._workbench.profiles(),
             start_from=message.spec,
+            over=message.over,
             resubmitted_from=message.resubmitted_from,
         )
 
@@ -227,7 +233,8 @@ class WorkbenchApp(App[None]):
         if message.resubmitted_from:
             doing = self._workbench.resubmit(message.resubmitted_from, spec=spec)
         else:
-            doing = self._workbench.submit(spec.run, spec.resources, profile=message.profile)
+            asked = SweepSpec(spec.run, message.over) if message.over else spec.run
+            doing = self._workbench.submit(asked, spec.resources, profile=message.profile)
         self._do(doing, "Started {}.")
 
     @work(group="doing")
@@ -261,6 +268,13 @@ class WorkbenchApp(App[None]):
         """Start a job again in its own folder."""
         doing = self._workbench.requeue(message.job_id, resources=message.resources)
         self._do(doing, "Requeued {}: it goes on in its own folder.")
+
+    def on_hold(self, message: Hold) -> None:
+        """Keep a job that waits from starting, or let it go."""
+        if self._workbench.job(message.job_id).status.held_by:
+            self._do(self._workbench.release(message.job_id), "{} may start again.")
+        else:
+            self._do(self._workbench.hold(message.job_id), "{} is held: h lets it go again.")
 
     def on_cancel(self, message: Cancel) -> None:
         """End a job, if the person says so again."""

@@ -23,23 +23,28 @@ from pathlib import Path
 from typing import Any, get_args
 
 from workbench.errors import ConfigError, NotFound
-from workbench.model.profile import ClusterProfile, ConnectionKind, SchedulerKind
+from workbench.model.profile import ClusterProfile, ConnectionKind, NotebookReach, SchedulerKind
 
 _APP = "mace-workbench"
 LOCAL = "local"
-_CHOICES = {"connection": get_args(ConnectionKind), "scheduler": get_args(SchedulerKind)}
+_CHOICES = {
+    "connection": get_args(ConnectionKind),
+    "notebook_reach": get_args(NotebookReach),
+    "scheduler": get_args(SchedulerKind),
+}
 _TYPES: Mapping[str, type[Any]] = {
     "env": dict,
     "gpus": int,
     "hosts": list,
+    "interactive_minutes": int,
     "notice_s": int,
     "setup": list,
     "slots": int,
     "time_limit_minutes": int,
 }
 """Of the profile's keys that are not text."""
-_LEAST = {"gpus": 0, "notice_s": 2, "slots": 1, "time_limit_minutes": 0}
-_WORDS = {"account", "host", "partition", "qos"}
+_LEAST = {"gpus": 0, "interactive_minutes": 1, "notice_s": 2, "slots": 1, "time_limit_minutes": 0}
+_WORDS = {"account", "host", "interactive_qos", "partition", "qos"}
 """Keys whose values other programs read as a word, or as an option where it began with a dash."""
 _WORD = r"[^\s-]\S*"
 _OF_SCHEDULER = {
@@ -47,6 +52,8 @@ _OF_SCHEDULER = {
     "account": "slurm",
     "partition": "slurm",
     "qos": "slurm",
+    "interactive_qos": "slurm",
+    "notebook_reach": "slurm",
     "gpus": "slurm",
     "setup": "slurm",
     "time_limit_minutes": "slurm",

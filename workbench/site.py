@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.spec import RunSpec
 from workbench.config import Config
 from workbench.model.link import LinkStatus
 from workbench.model.profile import ClusterProfile
@@ -40,6 +41,22 @@ class Site:
     python: str
     code: DeployedCode
     """The code of new runs."""
+
+    async def command(self, run: RunSpec, spec_path: str) -> tuple[list[str], dict[str, str]]:
+        """What a scheduler is to run for the spec that lies at `spec_path`, and its environment."""
+        code = await self.code.folder()
+        threads = str(run.threads)
+        env = {
+            "PYTHONPATH": code,
+            "PYTHONUNBUFFERED": "1",
+            "MACE_WORKBENCH_CODE": code.rpartition("/")[2],
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "NUMBA_NUM_THREADS": threads,
+            **self.profile.env,
+        }
+        return [self.python, "-m", f"jobs.{run.experiment}", spec_path], env
 
 
 class Sites:
@@ -152,6 +169,7 @@ async def open_site(profile: ClusterProfile, connection: Connection, data_folder
             partition=profile.partition,
             qos=profile.qos,
             gpus=profile.gpus,
+            members_at_once=profile.members_at_once,
             time_limit_minutes=profile.time_limit_minutes,
             setup=profile.setup,
         )

@@ -68,7 +68,10 @@ class Cluster:
         raise HostFailed(f"All of {_STATE}/{_NAME}-* are in use.")
 
     def _owner_lives(self) -> bool:
-        return Path("/proc", (self.state / "owner").read_text()).exists()
+        try:
+            return Path("/proc", (self.state / "owner").read_text()).exists()
+        except FileNotFoundError:
+            return True  # it is just being taken down
 
     # -- where things are --------------------------------------------------------------------------
 
