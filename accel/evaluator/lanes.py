@@ -56,7 +56,7 @@ def aligned(n: int, dtype: Any) -> NDArray[Any]:
     return memory[start : start + size].view(dtype)
 
 
-class Lanes(types.Type):  # type: ignore[misc]
+class Lanes(types.Type):
     """The numba type of a vector."""
 
     def __init__(self, dtype: Any, count: int) -> None:
@@ -69,7 +69,7 @@ class Lanes(types.Type):  # type: ignore[misc]
 class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: Lanes) -> None:
         element = manager.lookup(fe_type.dtype).get_value_type()
-        super().__init__(manager, fe_type, ir.VectorType(element, fe_type.count))
+        super().__init__(manager, fe_type, ir.VectorType(element, fe_type.count))  # type: ignore[no-untyped-call]
 
 
 def _lanes_of(dtype: Any) -> Lanes:
