@@ -52,6 +52,7 @@ def run_md(
     device: str = "cpu",
     report: Report = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
+    save: Callable[[], bool] = lambda: False,
     clock: Callable[[], float] = time.perf_counter,
 ) -> MdResult:
     """Run dynamics or a minimisation from `atoms`, which stay as they are.
@@ -67,6 +68,7 @@ def run_md(
         device: Where to compute.
         report: Called as it goes.
         stop: Asked after every step; once true, a checkpoint is written and the run ends.
+        save: Asked after every step; whenever true, a checkpoint is written and the run goes on.
         clock: Seconds.
 
     Raises:
@@ -74,7 +76,7 @@ def run_md(
         AccelError: The model, the plan or the atoms cannot be used.
         OSError: The trajectory cannot be written. What is in it stays whole.
     """
-    return _Run(model, plan, atoms, settings, path, device, report, stop, clock).run(resume)
+    return _Run(model, plan, atoms, settings, path, device, report, stop, save, clock).run(resume)
 
 
 class _Run:
@@ -88,10 +90,11 @@ class _Run:
         device: str,
         report: Report,
         stop: Callable[[], bool],
+        save: Callable[[], bool],
         clock: Callable[[], float],
     ) -> None:
         self._plan, self._settings = plan, settings
-        self._report, self._stop, self._clock = report, stop, clock
+        self._report, self._stop, self._save_asked, self._clock = report, stop, save, clock
         self._trajectory = Trajectory(path)
         self._n_edges = int(to_graph(atoms, model)["edge_index"].shape[1])
         self._identity = {
@@ -135,7 +138,11 @@ class _Run:
             stopped = self._stop()
             if stopped or converged or self._step == self._settings.n_steps:
                 break
-        self._end()
+            if self._save_asked():
+                self._save()
+                self._tell()
+        self._save()  # a run leaves its last moment, whether it is a frame or not
+        self._tell()
         return self._result(converged and self._integrator.minimises, stopped)
 
     def _steps(self) -> Iterator[bool]:
@@ -234,11 +241,6 @@ class _Run:
         if self._settings.ensemble == "npt":
             found["volume_a3"] = float(self._atoms.get_volume())
         return found
-
-    def _end(self) -> None:
-        """A run leaves its last moment, whether it is a frame or not."""
-        self._save()
-        self._tell()
 
     def _save(self) -> None:
         state: dict[str, Any] = {

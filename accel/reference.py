@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,10 @@ from accel.data import check_elements, check_geometry
 from accel.errors import ModelError
 from accel.mace_torch import default_dtype, mace_data, mace_tools, model_config, model_dtype, o3
 from accel.model_files import load_model, model_card, save_model, shipped_models, torch_device
+from accel.ops.chebyshev import DifferentiableChebyshev
 from accel.prediction import Prediction
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "ModelSummary",
@@ -89,10 +93,10 @@ def to_graph(
     numbers = [int(z) for z in part.atomic_numbers]
     check_geometry(atoms)
     check_elements(atoms, numbers, model=name)
-    heads = list(getattr(model, "heads", ["Default"]))
+    heads = heads_of(model)
     with default_dtype(model_dtype(model)):
         graph = mace_data.AtomicData.from_config(
-            mace_data.config_from_atoms(atoms, head_name=_head(heads, head)),
+            mace_data.config_from_atoms(atoms, head_name=heads[head_number(model, head)]),
             z_table=mace_tools.AtomicNumberTable(numbers),
             cutoff=float(part.r_max),
             heads=heads,
@@ -103,6 +107,27 @@ def to_graph(
         for name, value in batch.to_dict().items()
         if isinstance(value, torch.Tensor)
     }
+
+
+def heads_of(model: torch.nn.Module) -> list[str]:
+    """Names of the model's heads: data of different levels of theory that it was trained on."""
+    return list(getattr(model, "heads", ["Default"]))
+
+
+def head_number(model: torch.nn.Module, name: str | None) -> int:
+    """Which head `name` is; without a name the only one, or the one called `default`.
+
+    Raises:
+        ModelError: The model has several heads and `name` is none of them.
+    """
+    heads = heads_of(model)
+    if name is None and len(heads) == 1:
+        return 0
+    wanted = "default" if name is None else name.lower()
+    found = [number for number, head in enumerate(heads) if head.lower() == wanted]
+    if not found:
+        raise ModelError(f"The model has no head named {wanted}; choose one of: {', '.join(heads)}.")
+    return found[0]
 
 
 class ReferenceEvaluator:
@@ -116,7 +141,15 @@ class ReferenceEvaluator:
         head: str | None = None,
         name: str = "the model",
     ) -> None:
-        """Move `model` to `device`; `head` and `name` are those of `to_graph`."""
+        """Move `model` to `device`; `head` and `name` are those of `to_graph`.
+
+        A Chebyshev basis is made differentiable first: mace-torch's is not, and its forces are then not
+        the slope of its energy, which nothing can be measured against.
+        """
+        for module in model.modules():
+            if DifferentiableChebyshev.covers(module):
+                DifferentiableChebyshev.adopt(module)
+                log.warning("The forces of %s would lack the derivative of its Chebyshev basis: added.", name)
         self.model = model.to(torch_device(device))
         self.head = head
         self.name = name
@@ -129,25 +162,16 @@ class ReferenceEvaluator:
             ModelError: The model has several heads and none was chosen.
         """
         stress = stress and bool(atoms.pbc.all())
-        output = self.model(
-            to_graph(atoms, self.model, head=self.head, name=self.name), compute_stress=stress
-        )
+        graph = to_graph(atoms, self.model, head=self.head, name=self.name)
+        # mace-torch's ZBL turns atomic numbers into floats, which have the default precision.
+        with default_dtype(model_dtype(self.model)):
+            output = self.model(graph, compute_stress=stress)
         return Prediction(
             energy_ev=float(output["energy"].detach()),
             forces=_fp64(output["forces"]),
             stress=_fp64(output["stress"])[0] if stress else None,
             node_energies=_fp64(output["node_energy"]),
         )
-
-
-def _head(heads: list[str], chosen: str | None) -> str:
-    if chosen is None and len(heads) == 1:
-        return heads[0]
-    wanted = "default" if chosen is None else chosen.lower()
-    found = [head for head in heads if head.lower() == wanted]
-    if not found:
-        raise ModelError(f"The model has no head named {wanted}; choose one of: {', '.join(heads)}.")
-    return found[0]
 
 
 def _content_hash(model: torch.nn.Module) -> str:

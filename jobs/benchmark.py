@@ -7,8 +7,8 @@ import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from accel.provenance import provenance
 from jobs.entry import Outcome, main
+from jobs.measuring import load, outcome
 from jobs.protocol import Accuracy, Body, Caution, Progress, Timing
 from jobs.spec import BenchmarkParameters, RunSpec
 
@@ -24,32 +24,18 @@ def run(spec: RunSpec, emit: Callable[[Body], object]) -> Outcome:
     Raises:
         AccelError: The model, the structures or a plan cannot be used.
     """
-    # Late: libraries read the number of threads when they are loaded, and `entry` sets it first.
-    import torch
-
+    # Late: `entry` sets the number of threads first, and libraries read it when they are loaded.
     from accel.bench import run_benchmark
-    from accel.data import load_structures
-    from accel.plan import find_plan
-    from accel.reference import describe, load_model
-    from accel.systems import make_systems
-    from accel.table import benchmark_notes, benchmark_record, benchmark_table, plain
+    from accel.table import benchmark_notes, benchmark_record, benchmark_table
 
     asked = spec.parameters
     assert isinstance(asked, BenchmarkParameters)
-    torch.set_num_threads(spec.threads)
-    plans = [find_plan(name) for name in asked.plans]
-    model = load_model(spec.model, allow_pickle=spec.allow_pickle)
-    labelled = load_structures(asked.labelled, limit=asked.n_labelled) if asked.labelled else []
-    systems = make_systems(model, load_structures(asked.structures), asked.sizes)
-    measured_on = {
-        **provenance(device=spec.device, threads=spec.threads),
-        "model": {"name": spec.model, **plain(describe(model))},
-    }
+    measured = load(spec, asked)
     result = run_benchmark(
-        model,
-        plans,
-        systems,
-        labelled,
+        measured.model,
+        measured.plans,
+        measured.systems,
+        measured.labelled,
         repeats=asked.repeats,
         seed=spec.seed,
         stress=asked.stress,
@@ -57,16 +43,7 @@ def run(spec: RunSpec, emit: Callable[[Body], object]) -> Outcome:
         report=Reporter(emit),
     )
     table, notes = benchmark_table(result), benchmark_notes(result)
-    log.info("Done:\n%s\n%s", table.text(), "\n".join(notes))
-    return Outcome(
-        results={
-            "measured_on": measured_on,
-            "table": table.record(),
-            "notes": notes,
-            **benchmark_record(result),
-        },
-        summary={**table.record(), "measured_on": measured_on, "notes": notes},
-    )
+    return outcome(spec, measured.model, table, notes, benchmark_record(result))
 
 
 class Reporter:

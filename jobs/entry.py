@@ -7,6 +7,9 @@ failures as one sentence, and a stop that was asked for as a stop.
     exit code   0  completed        2  the spec is missing or cannot be understood
                 1  failed           3  another process is at this run already
                 128 + n  stopped by signal n
+
+A warning that the time is nearly up (SIGUSR1) is told in the events; an experiment that can save where it
+is does so, and goes on until it is stopped.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ import logging
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -28,7 +32,7 @@ from typing import Any, Protocol
 
 from accel.errors import AccelError
 from accel.provenance import provenance
-from jobs.protocol import Body, Failure, Finish, Json, Result, Start
+from jobs.protocol import Body, Caution, Failure, Finish, Json, Result, Start
 from jobs.resources import ResourceSampler
 from jobs.spec import RunSpec, SpecError
 from jobs.writer import EventWriter, WriterBusy
@@ -37,6 +41,8 @@ log = logging.getLogger(__name__)
 
 EVENTS_FILE = "events.jsonl"
 RESULTS_FILE = "results.json"
+WARNING = signal.SIGUSR1
+"""What says that the time of the job is nearly up."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
 _FAILED, _BAD_SPEC, _BUSY, _SIGNALLED = 1, 2, 3, 128
 
@@ -113,6 +119,7 @@ class Attempt:
         self._began = time.monotonic()
         self._started = False
         self._before: dict[int, Any] = {}
+        self._telling: list[threading.Thread] = []
 
     def run(self, text: bytes, work: Work) -> None:
         """Do what the spec in `text` asks for, and leave the results in the folder."""
@@ -142,7 +149,21 @@ class Attempt:
     def __enter__(self) -> Attempt:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._stop)
+        self._before[WARNING] = signal.signal(WARNING, self._warn)
         return self
+
+    def _warn(self, number: int, frame: FrameType | None) -> None:
+        # From a thread: a signal may come while this one writes an event.
+        self._telling.append(threading.Thread(target=self._tell_warning))
+        self._telling[-1].start()
+
+    def _tell_warning(self) -> None:
+        message = "The time of this job is nearly up."
+        log.warning("%s", message)
+        try:
+            self._writer.emit(Caution(message))
+        except OSError as error:  # the run itself meets the full disk too, and says so
+            log.warning("The warning is not recorded: %s.", error.strerror)
 
     def _stop(self, number: int, _: FrameType | None) -> None:
         # The first signal ends the work; a second one must not end the farewell.
@@ -155,6 +176,8 @@ class Attempt:
     ) -> bool:
         for each in self._before:
             signal.signal(each, signal.SIG_IGN)
+        for thread in self._telling:
+            thread.join()
         try:
             return self._end(error)
         finally:

@@ -16,8 +16,8 @@ from pathlib import Path
 from types import FrameType, TracebackType
 from typing import TYPE_CHECKING, Any
 
-from accel.provenance import provenance
-from jobs.entry import Outcome, Stopped, main
+from jobs.entry import WARNING, Outcome, Stopped, main
+from jobs.measuring import outcome
 from jobs.protocol import Accuracy, Body, Caution, Checkpoint, Epoch, Json, Progress, Timing
 from jobs.spec import MdParameters, RunSpec
 
@@ -45,8 +45,7 @@ def run(spec: RunSpec, emit: Callable[[Body], object], *, folder: Path) -> Outco
 
     from accel.data import load_structures, sized_system
     from accel.errors import PlanError
-    from accel.reference import describe, load_model
-    from accel.table import plain
+    from accel.reference import load_model
 
     asked = spec.parameters
     assert isinstance(asked, MdParameters)
@@ -61,15 +60,7 @@ def run(spec: RunSpec, emit: Callable[[Body], object], *, folder: Path) -> Outco
     atoms = sized_system(frames, asked.n_atoms) if asked.n_atoms else frames[0]
     work = _compared if asked.drift_starts else _moved
     table, notes, record = work(spec, asked, model, atoms, Reporter(emit, len(atoms)), folder)
-    log.info("Done:\n%s\n%s", table.text(), "\n".join(notes))
-    measured_on = {
-        **provenance(device=spec.device, threads=spec.threads),
-        "model": {"name": spec.model, **plain(describe(model))},
-    }
-    return Outcome(
-        results={"measured_on": measured_on, "table": table.record(), "notes": notes, **record},
-        summary={**table.record(), "measured_on": measured_on, "notes": notes},
-    )
+    return outcome(spec, model, table, notes, record)
 
 
 def _moved(
@@ -85,7 +76,7 @@ def _moved(
 
     shared = {item.name for item in fields(MdSettings)} - {"seed"}
     settings = MdSettings(seed=spec.seed, **{name: getattr(asked, name) for name in shared})
-    with StopBetweenSteps() as stop:
+    with SignalsBetweenSteps() as signals:
         result = run_md(
             model,
             find_plan(asked.plans[0]),
@@ -95,10 +86,11 @@ def _moved(
             resume=True,
             device=spec.device,
             report=report,
-            stop=stop.asked,
+            stop=signals.to_stop,
+            save=signals.to_save,
         )
         if result.stopped:
-            raise Stopped(stop.signal_number)
+            raise Stopped(signals.ended_by)
     return md_table(result), md_notes(result), md_record(result)
 
 
@@ -129,34 +121,45 @@ def _compared(
     )
 
 
-class StopBetweenSteps:
-    """A context in which a signal to end waits for the step that is being made, so that it can be saved.
+class SignalsBetweenSteps:
+    """A context in which signals wait for the step that is being made, so that it can be saved.
 
-    Until `asked` is called for the first time there is nothing to save, and a signal ends the run at once:
+    Until `to_stop` is called for the first time there is nothing to save, and a signal ends the run at once:
     the first evaluation may compile for half a minute, which is longer than who stops a job waits.
     """
 
     def __init__(self) -> None:
-        self.signal_number = 0
-        """Of the first signal that came; 0 before."""
+        self.ended_by = 0
+        """The first signal to end that came; 0 before."""
         self._stepping = False
+        self._warned = False
         self._before: dict[int, Any] = {}
 
-    def asked(self) -> bool:
-        """Whether a signal has come."""
+    def to_stop(self) -> bool:
+        """Whether a signal to end has come."""
         self._stepping = True
-        return self.signal_number != 0
+        return self.ended_by != 0
 
-    def __enter__(self) -> StopBetweenSteps:
+    def to_save(self) -> bool:
+        """Whether a warning has come since this was last asked: the time is nearly up."""
+        warned, self._warned = self._warned, False
+        return warned
+
+    def __enter__(self) -> SignalsBetweenSteps:
         for number in (signal.SIGTERM, signal.SIGINT):
             self._before[number] = signal.signal(number, self._stop)
+        self._before[WARNING] = signal.signal(WARNING, self._warn)
         return self
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
         if self._stepping:
-            self.signal_number = self.signal_number or number
+            self.ended_by = self.ended_by or number
         else:
             self._before[number](number, frame)
+
+    def _warn(self, number: int, frame: FrameType | None) -> None:
+        self._warned = True
+        self._before[number](number, frame)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -6,8 +6,8 @@ import logging
 import sys
 from collections.abc import Callable
 
-from accel.provenance import provenance
 from jobs.entry import Outcome, main
+from jobs.measuring import outcome
 from jobs.protocol import Body, Caution, Progress
 from jobs.spec import ProfileParameters, RunSpec
 
@@ -25,7 +25,7 @@ def run(spec: RunSpec, emit: Callable[[Body], object]) -> Outcome:
 
     from accel.data import load_structures, sized_system
     from accel.profile import profile_model
-    from accel.reference import describe, load_model
+    from accel.reference import load_model
     from accel.table import plain, profile_notes, profile_table
 
     asked = spec.parameters
@@ -43,20 +43,7 @@ def run(spec: RunSpec, emit: Callable[[Body], object]) -> Outcome:
     table, notes = profile_table(result), profile_notes(result)
     for note in notes:
         emit(Caution(note))
-    log.info("Done:\n%s\n%s", table.text(), "\n".join(notes))
-    measured_on = {
-        **provenance(device=spec.device, threads=spec.threads),
-        "model": {"name": spec.model, **plain(describe(model))},
-    }
-    return Outcome(
-        results={
-            "measured_on": measured_on,
-            "table": table.record(),
-            "notes": notes,
-            "profile": plain(result),
-        },
-        summary={**table.record(), "measured_on": measured_on, "notes": notes},
-    )
+    return outcome(spec, model, table, notes, {"profile": plain(result)})
 
 
 if __name__ == "__main__":

@@ -140,6 +140,11 @@ class RunSpec:
         """The entry point that runs this: `python -m jobs.EXPERIMENT`."""
         return self.parameters.EXPERIMENT
 
+    @property
+    def goes_on(self) -> bool:
+        """Whether a further attempt in the same folder goes on from where the last one has got to."""
+        return isinstance(self.parameters, MdParameters) and not self.parameters.drift_starts
+
     def to_json(self) -> str:
         """This spec as indented JSON, one key a line."""
         record = {"v": SPEC_VERSION, "experiment": self.experiment, **asdict(self)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -14,13 +15,27 @@ from workbench import commands
 from workbench.commands import Command
 from workbench.errors import WorkbenchError
 from workbench.following import Following
-from workbench.messages import Cancel, NewRun, OpenRun, Requeue, Resubmit, Submit
-from workbench.model.job import Job
+from workbench.messages import (
+    ActOnQueued,
+    AskNow,
+    Cancel,
+    NewRun,
+    OpenQueued,
+    OpenRun,
+    Requeue,
+    Resubmit,
+    ShowQueue,
+    Submit,
+    WatchQueue,
+)
+from workbench.model.job import Job, Resources
 from workbench.model.run import Run
 from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
+from workbench.screens.links_bar import LinksOnScreens
 from workbench.theme import THEME, series_variables
+from workbench.watching import Watching
 
 if TYPE_CHECKING:
     from jobs.spec import RunSpec
@@ -67,6 +82,8 @@ class WorkbenchApp(App[None]):
             trouble=self._trouble_heard,
             is_open=lambda job_id: job_id == self._run_id,
         )
+        self._watching = Watching(self, workbench, self._following, clock, self._say, self._jobs_heard)
+        self._links_bar = LinksOnScreens(commands.RECONNECT.key_text)
         self.register_theme(THEME)
         self.theme = THEME.name
 
@@ -86,6 +103,7 @@ class WorkbenchApp(App[None]):
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
+        self._workbench.when_links_change(self._links_told)
         self._follow_states()
         self._follow_progress()
         self.set_interval(_TICK_S, self._tick)
@@ -138,6 +156,18 @@ class WorkbenchApp(App[None]):
             self._draw_jobs()
         elif self.screen is self._run_screen:
             self._draw_run()
+        else:
+            self._watching.draw(self._trouble)
+        self._links_bar.draw(self.screen, self._workbench.links(), self._clock())
+
+    def _links_told(self) -> None:
+        self.call_later(self._links_changed)
+
+    def _links_changed(self) -> None:
+        links = self._workbench.links()
+        if self._links_bar.has_come_back(links):
+            self._following.stir()
+        self._links_bar.draw(self.screen, links, self._clock())
 
     def _draw_jobs(self) -> None:
         self._jobs_screen.show(
@@ -209,13 +239,37 @@ class WorkbenchApp(App[None]):
             doing = self._workbench.submit(spec.run, spec.resources, profile=message.profile)
         self._do(doing, "Started {}.")
 
-    def on_resubmit(self, message: Resubmit) -> None:
-        """Start a run again in a new folder."""
-        self._do(self._workbench.resubmit(message.job_id), f"Resubmitted {message.job_id} as {{}}.")
+    @work(group="doing")
+    async def on_resubmit(self, message: Resubmit) -> None:
+        """Start a run again; what it had too little of, with more of it, if the person agrees."""
+        job = self._workbench.job(message.job_id)
+        try:
+            again = await self._workbench.again(job.id)
+        except WorkbenchError as error:
+            self._say(str(error), failed=True)
+            return
+        if again.why:
+            from workbench.screens.again import AgainScreen
+
+            def answered(resources: Resources | None) -> None:
+                if resources is not None:
+                    self._start_again(job, resources, in_place=again.in_place)
+
+            self.push_screen(AgainScreen(job, again), answered)
+        else:
+            self._start_again(job, None, in_place=again.in_place)
+
+    def _start_again(self, job: Job, resources: Resources | None, *, in_place: bool) -> None:
+        if in_place:
+            self.post_message(Requeue(job.id, resources))
+            return
+        spec = replace(job.spec, resources=resources) if resources else None
+        self._do(self._workbench.resubmit(job.id, spec=spec), f"Resubmitted {job.id} as {{}}.")
 
     def on_requeue(self, message: Requeue) -> None:
         """Start a job again in its own folder."""
-        self._do(self._workbench.requeue(message.job_id), "Requeued {}: it goes on in its own folder.")
+        doing = self._workbench.requeue(message.job_id, resources=message.resources)
+        self._do(doing, "Requeued {}: it goes on in its own folder.")
 
     def on_cancel(self, message: Cancel) -> None:
         """End a job, if the person says so again."""
@@ -232,6 +286,55 @@ class WorkbenchApp(App[None]):
 
         question = f"End {job.id}, {plain(job.spec.name)}?\nWhat it has measured so far is kept."
         self.push_screen(ConfirmScreen(question, "end it"), answered)
+
+    def on_show_queue(self, _: ShowQueue) -> None:
+        """Show all jobs in a cluster's queue."""
+        self._watching.open()
+
+    def on_watch_queue(self, message: WatchQueue) -> None:
+        """Show another cluster's."""
+        self._watching.watch(message.profile)
+
+    def on_ask_now(self, _: AskNow) -> None:
+        """Ask the schedulers out of their turn."""
+        self._watching.ask()
+
+    def on_open_queued(self, message: OpenQueued) -> None:
+        """Show a job that this program has not started."""
+        self._watching.show_queued(message)
+
+    def on_act_on_queued(self, message: ActOnQueued) -> None:
+        """Have something done to it."""
+        self._watching.act(message)
+
+    def on_app_blur(self) -> None:
+        """Nobody looks: the clusters are asked more rarely."""
+        self._workbench.queues.attend(False)
+
+    def on_app_focus(self) -> None:
+        """Somebody looks again."""
+        self._workbench.queues.attend(True)
+
+    def action_links(self) -> None:
+        """Show the connections."""
+        from workbench.screens.links import LinksScreen
+
+        if not isinstance(self.screen, LinksScreen):
+            self.push_screen(LinksScreen(commands.RECONNECT.key_text))
+            self.call_after_refresh(self._tick)
+
+    def action_reconnect(self) -> None:
+        """Try the connections that are down, or else see whether those that are up answer."""
+        links = [status for status in self._workbench.links() if status.in_use]
+        for status in [status for status in links if not status.link.state.is_up] or links:
+            self._reconnect(status.profile)
+
+    @work(group="reconnecting")
+    async def _reconnect(self, profile: str) -> None:
+        try:
+            await self._workbench.reconnect(profile)
+        except WorkbenchError as error:
+            self._say(str(error), failed=True)
 
     def action_help(self) -> None:
         """Show every key of this screen."""

@@ -56,33 +56,64 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="change a part of the spec: `--set threads=2 --set parameters.sizes=[96,192]`",
     )
-    submit.add_argument("--time-limit", metavar="MINUTES", type=_minutes, default=3600, help="default: 60")
+    _resources(submit)
     submit.add_argument("--profile", metavar="NAME", help="where to run it; default: the default profile")
+    submit.add_argument(
+        "--estimate", action="store_true", help="say when it would start, and submit nothing (Slurm)"
+    )
     _wait(submit)
     _json(submit)
 
     jobs = commands.add_parser("jobs", help="list jobs, newest first")
     jobs.add_argument("--active", action="store_true", help="only those that are not over")
+    jobs.add_argument(
+        "--all",
+        action="store_true",
+        help="all your jobs in the queues of the clusters, also those not started by this program",
+    )
+    jobs.add_argument("--profile", metavar="NAME", help="with --all: of this cluster only")
     _json(jobs)
 
     logs = commands.add_parser("logs", help="print the standard output and error of a job")
     _job(logs)
+    logs.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="JOB is the number of a job in the queue of this cluster, whoever has started it",
+    )
     logs.add_argument("--follow", "-f", action="store_true", help="go on until the job is over")
     logs.add_argument("--tail", metavar="KIB", type=_whole, help="only the last so many KiB")
     logs.add_argument("--json", action="store_true", help="print JSON, one object for each piece read")
 
     for name, text in (
-        ("resubmit", "start a new run of a job that is over"),
+        ("resubmit", "start a job that is over again: from its checkpoint, or in a new folder"),
         ("requeue", "start a job that is over once more in its own folder"),
     ):
         again = commands.add_parser(name, help=text)
         _job(again)
+        _resources(again)
         _wait(again)
         _json(again)
 
-    cancel = commands.add_parser("cancel", help="end a job")
-    _job(cancel)
-    _json(cancel)
+    for name, text in (
+        ("cancel", "end a job"),
+        ("hold", "keep a job that waits from starting"),
+        ("release", "let a job go that is held"),
+    ):
+        change = commands.add_parser(name, help=text)
+        _job(change)
+        change.add_argument(
+            "--native",
+            action="store_true",
+            help="JOB is the number of a job in a cluster's queue, whoever has started it",
+        )
+        change.add_argument("--profile", metavar="NAME", help="with --native: of this cluster")
+        _json(change)
+
+    adopt = commands.add_parser("adopt", help="make a job submitted by hand, such as `sbatch run.sh`, a run")
+    adopt.add_argument("job", metavar="NUMBER", help="of the job in the cluster's queue")
+    adopt.add_argument("--profile", metavar="NAME", help="the cluster; default: the only one")
+    _json(adopt)
 
     runs = commands.add_parser("runs", help="list runs with their outcome, or show one with its result")
     runs.add_argument("job", metavar="JOB", nargs="?", help="id, or the beginning of it")
@@ -100,6 +131,20 @@ def _parser() -> argparse.ArgumentParser:
     _create_environment(doctor)
     _init(commands.add_parser("init", help="write the profile of a cluster by asking the cluster"))
     return parser
+
+
+def _resources(parser: argparse.ArgumentParser) -> None:
+    asked = parser.add_argument_group("what the scheduler is asked for")
+    asked.add_argument(
+        "--time-limit", metavar="MINUTES", dest="time_limit_s", type=_minutes, help="of a new run: 60"
+    )
+    asked.add_argument("--memory", metavar="MB", dest="memory_mb", type=_whole)
+    asked.add_argument(
+        "--links",
+        metavar="N",
+        type=_whole,
+        help="how often a run that can go on may have its time, one job after the other",
+    )
 
 
 def _create_environment(parser: argparse.ArgumentParser) -> None:

@@ -51,6 +51,7 @@ _WRITTEN = {
     "left": "←",
     "right": "→",
     "ctrl+p": "^p",
+    "ctrl+l": "^l",
     "ctrl+d": "^d",
     "ctrl+u": "^u",
     "ctrl+s": "^s",
@@ -64,13 +65,20 @@ def bindings(commands: Sequence[Command]) -> list[BindingType]:
     return [command.binding for command in commands]
 
 
+RECONNECT = Command(
+    "reconnect", "ctrl+l", "connect", "Try the connections that are down now; log in", footer=False
+)
 APP = (
     Command("help", "question_mark", "help", "Every key on this screen, and what the symbols mean"),
     Command("command_palette", "ctrl+p", "palette", "Look for a command by its name", footer=False),
+    Command(
+        "links", "L", "links", "The connections, what happened to them, and what ran on them", footer=False
+    ),
+    RECONNECT,
     Command("quit", "q", "quit", "Leave; runs go on, and are here again the next time"),
 )
 JOB = (
-    Command("resubmit", "r", "resubmit", "Start the same run again in a new folder"),
+    Command("resubmit", "r", "resubmit", "Start the run again: from its checkpoint, or in a new folder"),
     Command("change", "e", "edit", "Change the parameters and start that as a new run", footer=False),
     Command("requeue", "R", "requeue", "Start a job that is over again in its own folder", footer=False),
     Command("cancel", "c", "cancel", "End the job, after a question"),
@@ -83,6 +91,25 @@ JOBS = (
     Command("filter", "slash", "filter", "Show the jobs with these words only; esc shows all again"),
     Command("order", "o", "order", "Order by the next column", footer=False),
     Command("reverse", "O", "reverse", "Turn the order round", footer=False),
+    Command("queue", "Q", "queue", "All your jobs in a cluster's queue, also those started by hand"),
+)
+QUEUE = (
+    Command("open", "enter", "watch", "What Slurm says of the job, and its output as it comes"),
+    Command("back", "escape", "jobs", "Back to the jobs of this program"),
+    Command("adopt", "a", "adopt", "Make a job whose folder holds a run one of this program's own"),
+    Command("hold", "h", "hold", "Keep a job that waits from starting; the same key lets it go again"),
+    Command("cancel", "c", "cancel", "End the job, after a question"),
+    Command("ask", "r", "ask now", "Ask the cluster now, whatever the pace"),
+    Command("filter", "slash", "filter", "Show the jobs with these words only; esc shows all again"),
+    Command("profile(1)", "p", "cluster", "The queue of the next cluster", footer=False),
+    Command("order", "o", "order", "Order by the next column", footer=False),
+    Command("reverse", "O", "reverse", "Turn the order round", footer=False),
+    Command("copy_id", "y", "copy id", "Put the job's number on the clipboard", footer=False),
+)
+QUEUED_JOB = (
+    Command("back", "escape", "queue", "Back to the queue"),
+    Command("follow", "f", "follow", "Keep to the end of the output, or stay where you are"),
+    *(command for command in QUEUE if command.action in ("adopt", "hold", "cancel", "ask", "copy_id")),
 )
 TABLE = (
     Command("move(1)", "j,down", "down", "The next job", footer=False),
@@ -111,4 +138,13 @@ SUBMIT = (
     Command("start", "ctrl+s", "start", "Start the run as the fields stand; ↵ does it too"),
     Command("app.focus_next", "tab", "fields", "On to the next field"),
     Command("leave", "escape", "leave", "Start nothing"),
+)
+AGAIN = (
+    Command("start", "ctrl+s", "start", "Start it with what the fields say; ↵ does it too"),
+    Command("app.focus_next", "tab", "fields", "On to the next field"),
+    Command("leave", "escape", "leave", "Start nothing"),
+)
+LINKS = (
+    Command("back", "escape", "back", "Back to where you came from"),
+    Command("app.reconnect", "r", "connect", RECONNECT.tip),
 )

@@ -7,7 +7,9 @@
     ├── NotAllowed             the thing is in a state in which this cannot be done
     ├── StoreError             the local store cannot be read or written
     ├── ConnectionFailed       the host cannot be talked to
+    │   ├── Unreachable        … because nothing answers at its address
     │   ├── LinkLost           … any more; what was asked may or may not have happened
+    │   ├── LoginBroken        … because the connection ended in the middle of the login
     │   ├── HostKeyRefused     … because it does not show the key that it should
     │   └── LoginRefused       … because it does not let the user in
     ├── CommandFailed          a command on a host ended with an exit status other than 0
@@ -61,6 +63,14 @@ class ConnectionFailed(WorkbenchError):
 
 class LinkLost(ConnectionFailed):
     """The connection ended while something was under way, which may or may not have happened."""
+
+
+class Unreachable(ConnectionFailed):
+    """Nothing answers at the host's address: nobody was asked anything, and nothing was sent."""
+
+
+class LoginBroken(ConnectionFailed):
+    """The connection ended in the middle of the login, without a word; a refusal may look like that."""
 
 
 class HostKeyRefused(ConnectionFailed):

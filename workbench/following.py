@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from workbench.errors import WorkbenchError
 from workbench.model.job import JobState
+from workbench.model.queue import QueuedJob
 from workbench.ports import Workbench
 
 _ACTIVE_S = 1.0
@@ -22,6 +23,26 @@ _OPEN_QUIET_S = 1.0
 LOG_TAIL_BYTES = 1 << 16
 _SILENT = frozenset({JobState.SUBMITTING, JobState.PENDING})
 """In these a job has not begun to write events."""
+
+
+class _Bell:
+    """Ends the pauses of all who wait."""
+
+    def __init__(self) -> None:
+        self._rung = asyncio.Event()
+
+    def ring(self) -> None:
+        """Wake those who wait now."""
+        self._rung.set()
+        self._rung = asyncio.Event()
+
+    async def pause(self, seconds: float) -> bool:
+        """Until it is rung, or for so long; true where it was rung."""
+        try:
+            async with asyncio.timeout(seconds):
+                return await self._rung.wait()
+        except TimeoutError:
+            return False
 
 
 @dataclass(frozen=True)
@@ -38,6 +59,11 @@ class Following:
     """Something cannot be asked at the moment."""
     is_open: Callable[[str], bool]
     """Whether a run is on the screen, and so followed by `open_run` already."""
+    _bell: _Bell = field(default_factory=_Bell)
+
+    def stir(self) -> None:
+        """Ask everything anew now: a host can be reached again."""
+        self._bell.ring()
 
     async def states(self) -> None:
         """Ask for the states of jobs: each second while any is active, more rarely when not."""
@@ -59,9 +85,15 @@ class Following:
             active = {
                 job.id for job in self.workbench.jobs() if not job.state.is_over and job.state not in _SILENT
             }
+            failures = []
             for job_id in active | last_look:
-                if not self.is_open(job_id) and await self.workbench.fetch(job_id):
-                    self.heard_run(job_id)
+                try:
+                    if not self.is_open(job_id) and await self.workbench.fetch(job_id):
+                        self.heard_run(job_id)
+                except WorkbenchError as error:  # runs at other places go on
+                    failures.append(error)
+            if failures:
+                raise failures[0]
             last_look = active
             return _ACTIVE_S
 
@@ -87,6 +119,28 @@ class Following:
 
         await self._go_on(ask)
 
+    async def queued(
+        self,
+        profile: str,
+        native_id: str,
+        heard_job: Callable[[QueuedJob], None],
+        heard_log: Callable[[bytes], None],
+    ) -> None:
+        """Ask once what is known of a job in a queue, and read the end of its output once a second."""
+        queues = self.workbench.queues
+        job: QueuedJob | None = None
+
+        async def ask() -> float:
+            nonlocal job
+            if job is None:
+                job = await queues.details(profile, native_id)
+                heard_job(job)
+            if job.log_path:
+                heard_log(await queues.log(profile, job, tail_bytes=LOG_TAIL_BYTES))
+            return _ACTIVE_S
+
+        await self._go_on(ask)
+
     async def _go_on(self, ask: Callable[[], Awaitable[float]]) -> None:
         """Ask again and again, each time after as long as the last answer said."""
         clock = asyncio.get_running_loop().time
@@ -102,4 +156,5 @@ class Following:
                 pause = min(_LONGEST_S, 2.0**failed)
             # At least as long a rest as the work took, so that keys come in between.
             spent = clock() - began
-            await asyncio.sleep(max(pause - spent, min(spent, pause)))
+            if await self._bell.pause(max(pause - spent, min(spent, pause))):
+                failed = 0

@@ -11,13 +11,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from workbench import report
+from workbench import headless_queue, report
 from workbench.choosing import Chooser
 from workbench.cli import EXIT_FAILED, EXIT_OK
 from workbench.config import Config, config_path
 from workbench.errors import SpecRefused, WorkbenchError
 from workbench.init import initialise, set_python
-from workbench.model.job import Job, JobState, Resources
+from workbench.model.job import Job, JobSpec, JobState, Resources
 from workbench.model.profile import ClusterProfile
 from workbench.model.record import job_record
 from workbench.model.run import Run
@@ -73,12 +73,18 @@ async def _submit(services: Services, arguments: argparse.Namespace) -> int:
             print(report.table(("RECIPE", "EXPERIMENT", "QUESTION"), rows))
         return EXIT_OK
     spec = find_spec(arguments.spec, arguments.set)
-    resources = Resources(time_limit_s=arguments.time_limit, cpus=spec.threads)
+    resources = _asked_for(Resources(cpus=spec.threads), arguments)
+    if arguments.estimate:
+        await headless_queue.estimate(services, JobSpec(spec, resources), arguments)
+        return EXIT_OK
     job = await services.submit(spec, resources, profile=arguments.profile)
     return await _started(services, job, arguments)
 
 
 async def _jobs(services: Services, arguments: argparse.Namespace) -> int:
+    if arguments.all:
+        await headless_queue.list_all(services, arguments)
+        return EXIT_OK
     await _refresh(services)
     jobs = [job for job in services.jobs() if not (arguments.active and job.state.is_over)]
     if arguments.json:
@@ -91,6 +97,9 @@ async def _jobs(services: Services, arguments: argparse.Namespace) -> int:
 
 
 async def _logs(services: Services, arguments: argparse.Namespace) -> int:
+    if arguments.profile:
+        await headless_queue.print_log(services, arguments)
+        return EXIT_OK
     await _refresh(services)
     job = services.job(arguments.job)
     tail = arguments.tail * 1024 if arguments.tail else None
@@ -121,16 +130,55 @@ async def _refresh(services: Services) -> None:
 
 
 async def _resubmit(services: Services, arguments: argparse.Namespace) -> int:
-    job = await services.resubmit(services.job(arguments.job).id)
-    return await _started(services, job, arguments)
+    job = services.job(arguments.job)
+    await _refresh(services)
+    again = await services.again(job.id)
+    resources = _asked_for(job.spec.resources, arguments)
+    if resources == job.spec.resources != again.resources:
+        _say(f"{again.why} It is asked for as before: --time-limit and --memory change that.")
+    if again.in_place:
+        started = await services.requeue(job.id, resources=resources)
+    else:
+        started = await services.resubmit(job.id, spec=replace(job.spec, resources=resources))
+    return await _started(services, started, arguments)
+
+
+def _asked_for(resources: Resources, arguments: argparse.Namespace) -> Resources:
+    """What the command line asks the scheduler for, on top of what is asked already."""
+    asked = {name: getattr(arguments, name) for name in ("time_limit_s", "memory_mb", "links")}
+    return replace(resources, **{name: value for name, value in asked.items() if value is not None})
 
 
 async def _requeue(services: Services, arguments: argparse.Namespace) -> int:
-    job = await services.requeue(services.job(arguments.job).id)
+    job = services.job(arguments.job)
+    job = await services.requeue(job.id, resources=_asked_for(job.spec.resources, arguments))
     return await _started(services, job, arguments)
 
 
+async def _adopt(services: Services, arguments: argparse.Namespace) -> int:
+    await headless_queue.adopt(services, arguments)
+    return EXIT_OK
+
+
+async def _hold(services: Services, arguments: argparse.Namespace) -> int:
+    """Hold or release."""
+    if arguments.native:
+        await headless_queue.act(services, arguments)
+        return EXIT_OK
+    await services.refresh()
+    job_id = services.job(arguments.job).id
+    job = await (services.hold(job_id) if arguments.command == "hold" else services.release(job_id))
+    if arguments.json:
+        _print_json(job_record(job))
+    else:
+        print(f"{job.id}: {'held' if arguments.command == 'hold' else 'released'}")
+    return EXIT_OK
+
+
 async def _cancel(services: Services, arguments: argparse.Namespace) -> int:
+    if arguments.native:
+        await headless_queue.act(services, arguments)
+        return EXIT_OK
     await services.refresh()
     job = await services.cancel(services.job(arguments.job).id)
     if arguments.json:
@@ -282,6 +330,9 @@ _COMMANDS: Mapping[str, Callable[[Services, Any], Awaitable[int]]] = {
     "resubmit": _resubmit,
     "requeue": _requeue,
     "cancel": _cancel,
+    "hold": _hold,
+    "release": _hold,
+    "adopt": _adopt,
     "runs": _runs,
     "compare": _compare,
     "doctor": _doctor,

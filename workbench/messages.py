@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from textual.message import Message
 
-from workbench.model.job import JobSpec
+from workbench.model.job import JobSpec, Resources
 
 
 @dataclass
@@ -36,7 +36,7 @@ class Submit(Message):
 
 @dataclass
 class Resubmit(Message):
-    """Start the run of a job that is over again, in a new folder."""
+    """Start the run of a job that is over again: from where it was, or in a new folder."""
 
     job_id: str
 
@@ -46,6 +46,42 @@ class Requeue(Message):
     """Start a job that is over again in its own folder."""
 
     job_id: str
+    resources: Resources | None = None
+    """What to ask for this time, where it is not what it was."""
+
+
+@dataclass
+class ShowQueue(Message):
+    """Show all jobs in a cluster's queue."""
+
+
+@dataclass
+class WatchQueue(Message):
+    """Show the queue of another cluster."""
+
+    profile: str
+
+
+@dataclass
+class AskNow(Message):
+    """Ask the schedulers without waiting for their turn."""
+
+
+@dataclass
+class OpenQueued(Message):
+    """Show what is known of a job in a queue, and follow its output."""
+
+    profile: str
+    native_id: str
+
+
+@dataclass
+class ActOnQueued(Message):
+    """Have something done to a job in a queue: `adopt`, `hold`, `release`, `cancel`."""
+
+    what: str
+    profile: str
+    native_id: str
 
 
 @dataclass

@@ -6,13 +6,17 @@ and nothing that draws knows more than this module.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
 from jobs.spec import RunSpec
+from workbench.again import Again
 from workbench.model.job import Job, JobKey, JobSpec, JobStatus, Resources
+from workbench.model.link import LinkStatus
+from workbench.model.pulse import Pulse
+from workbench.model.queue import QueuedJob, QueueEntry, QueueView
 from workbench.model.run import Run
 
 
@@ -145,8 +149,47 @@ class Prompter(Protocol):
         """Whether a host that was never seen before is the right one."""
 
 
+@dataclass(frozen=True, slots=True)
+class StartEstimate:
+    """When and where a job would start."""
+
+    starts_at: float | None
+    """None where the scheduler cannot say."""
+    node: str
+    partition: str
+    said: str
+    """In the scheduler's own words."""
+
+
+class Desk(Protocol):
+    """A cluster's queue, in which the user's jobs are whoever has submitted them, by native ids."""
+
+    entries: Sequence[QueueEntry]
+    """As of the last poll."""
+
+    async def details(self, native_id: str) -> QueuedJob:
+        """Everything that the scheduler says of a job."""
+
+    async def cancel(self, native_id: str) -> None:
+        """Ask a job to end."""
+
+    async def hold(self, native_id: str) -> None:
+        """Keep a job that waits from starting."""
+
+    async def release(self, native_id: str) -> None:
+        """Let a job go that is held."""
+
+
 class Scheduler(Protocol):
     """What starts jobs on a host and knows what became of them."""
+
+    @property
+    def pulse(self) -> Pulse:
+        """How often it is asked, and when that was last."""
+
+    @property
+    def desk(self) -> Desk | None:
+        """The queue with the user's other jobs; none where there are none but ours."""
 
     async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
         """Have `argv` run in the job's folder, detached from this program.
@@ -163,11 +206,39 @@ class Scheduler(Protocol):
     def stir(self) -> None:
         """Something has happened, so that the next poll is worth its cost even if it comes early."""
 
+    def attend(self, looking: bool) -> None:
+        """Whether anybody looks at what polls say: they may be rarer where nobody does."""
+
+    async def hold(self, job: Job) -> None:
+        """Keep a job that waits from starting.
+
+        Raises:
+            SchedulerError: It has started, or is over.
+        """
+
+    async def release(self, job: Job) -> None:
+        """Let a job go that is held.
+
+        Raises:
+            SchedulerError: Somebody else holds it, or it is over.
+        """
+
+    async def estimate(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> StartEstimate:
+        """When a job would start if it were submitted now; nothing is submitted.
+
+        Raises:
+            SchedulerError: It would be refused.
+        """
+
     async def cancel(self, job: Job) -> None:
         """Ask a job to end; that it has ended shows in a later poll."""
 
-    async def requeue(self, job: Job) -> JobKey:
+    async def requeue(
+        self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> JobKey:
         """Start a job that is over once more, in the same folder: its next attempt.
+
+        With `argv` it is submitted anew, for it asks for something else than before.
 
         Raises:
             SchedulerError: It is not over.
@@ -182,8 +253,60 @@ class RunView:
     run: Run
 
 
+class Queues(Protocol):
+    """The queues of the clusters: the user's jobs in them, whoever has submitted those."""
+
+    def profiles(self) -> Sequence[str]:
+        """Of the places that have a queue, the default one first."""
+
+    def view(self, profile: str) -> QueueView:
+        """What was heard last, without asking anybody."""
+
+    def watch(self, profile: str | None) -> None:
+        """Which one is looked at, and so asked with every refresh; none for none."""
+
+    def attend(self, looking: bool) -> None:
+        """Whether anybody looks at the screens at all."""
+
+    def stir(self) -> None:
+        """Let the next refresh ask everywhere."""
+
+    async def details(self, profile: str, native_id: str) -> QueuedJob:
+        """Everything that the scheduler says of a job.
+
+        Raises:
+            SchedulerError: It does not know the job.
+        """
+
+    async def log(self, profile: str, job: QueuedJob, *, tail_bytes: int) -> bytes:
+        """The end of a job's standard output; empty before it has begun."""
+
+    async def adopt(self, profile: str, native_id: str) -> Job:
+        """Make a job whose folder holds a run of ours one of our own.
+
+        Raises:
+            NotAllowed: There is no such run in its folder, or another job does it.
+        """
+
+    async def cancel(self, profile: str, native_id: str) -> None:
+        """Ask a job to end."""
+
+    async def hold(self, profile: str, native_id: str) -> None:
+        """Keep a job that waits from starting."""
+
+    async def release(self, profile: str, native_id: str) -> None:
+        """Let a job go that is held."""
+
+    async def estimate(self, spec: JobSpec, profile: str | None) -> StartEstimate:
+        """When a run would start if it were submitted now; nothing is submitted."""
+
+
 class Workbench(Protocol):
     """Everything that the screens and the command line can ask for. Implemented in `services`."""
+
+    @property
+    def queues(self) -> Queues:
+        """The queues of the clusters."""
 
     def profiles(self) -> Sequence[str]:
         """Names of the places where jobs can run, the default one first."""
@@ -200,6 +323,19 @@ class Workbench(Protocol):
 
     def run(self, job_id: str) -> Run:
         """What the events of a job have added up to so far, without asking anybody."""
+
+    def links(self) -> Sequence[LinkStatus]:
+        """The connections to all hosts but this machine, without asking anybody."""
+
+    def when_links_change(self, tell: Callable[[], None]) -> None:
+        """Have somebody told of every change of any link."""
+
+    async def reconnect(self, profile: str) -> None:
+        """The user wants a link now: the network is tried at once, and a login is made, once.
+
+        Raises:
+            ConnectionFailed: There is none after that.
+        """
 
     async def refresh(self) -> Sequence[Job]:
         """Ask the schedulers; the jobs that have changed."""
@@ -220,7 +356,10 @@ class Workbench(Protocol):
             NotAllowed: The job is not over.
         """
 
-    async def requeue(self, job_id: str) -> Job:
+    async def again(self, job_id: str) -> Again:
+        """How a job that is over is best started again, by all that its run has told."""
+
+    async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         """Start a job that is over once more in its own folder, so that it goes on from there.
 
         Raises:
@@ -232,6 +371,20 @@ class Workbench(Protocol):
 
         Raises:
             NotAllowed: The job is over already.
+        """
+
+    async def hold(self, job_id: str) -> Job:
+        """Keep a job that waits from starting.
+
+        Raises:
+            NotAllowed: It does not wait.
+        """
+
+    async def release(self, job_id: str) -> Job:
+        """Let a job go that is held.
+
+        Raises:
+            NotAllowed: It does not wait.
         """
 
     async def results(self, job_id: str) -> Mapping[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from workbench.model.finding import Finding
@@ -10,6 +11,7 @@ from workbench.model.job import Job
 from workbench.model.record import job_record
 from workbench.model.run import Run
 from workbench.plain import plain
+from workbench.ports import StartEstimate
 from workbench.provenance import facts_of
 
 
@@ -34,6 +36,41 @@ def duration(seconds: float | None) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def estimate_text(estimate: StartEstimate, now: float) -> str:
+    """`would start about 14:32 (in 2h10m) on icelake`, or what the scheduler says instead."""
+    if estimate.starts_at is None:
+        return f"the scheduler cannot say when: {plain(estimate.said) or 'no answer'}"
+    when = f"about {clock_time(estimate.starts_at, now)} (in {in_a_while(estimate.starts_at, now)})"
+    where = estimate.partition or estimate.node
+    return f"would start {when}" + (f" on {plain(where)}" if where else "")
+
+
+def in_a_while(at: float | None, now: float) -> str:
+    """How long until a moment, in a few letters: `4m`, `2h10m`, `3d4h`; empty where it is not known."""
+    if at is None:
+        return ""
+    minutes = max(0, round((at - now) / 60))
+    hours, days = minutes // 60, minutes // 1440
+    if days:
+        return f"{days}d{hours % 24}h"
+    return f"{hours}h{minutes % 60:02}m" if hours else f"{minutes}m"
+
+
+def clock_time(at: float, now: float) -> str:
+    """A moment on this machine's clock: `14:32`, within a week `Tue 14:32`, else `3 Dec 14:32`."""
+    then, today = datetime.fromtimestamp(at), datetime.fromtimestamp(now)
+    days = (then.date() - today.date()).days
+    day = "" if days == 0 else f"{then:%a} " if 0 < days < 7 else f"{then.day} {then:%b} "
+    return f"{day}{then:%H:%M}"
+
+
+def start_expected(at: float | None, now: float) -> str:
+    """`expected to start about 14:32 (in 2h10m)`; empty where nobody knows."""
+    if at is None:
+        return ""
+    return f"expected to start about {clock_time(at, now)} (in {in_a_while(at, now)})"
 
 
 def jobs_table(jobs: Sequence[Job], now: float) -> str:

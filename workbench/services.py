@@ -17,6 +17,7 @@ from pathlib import PurePosixPath
 
 from jobs.spec import RunSpec
 from workbench import doctor
+from workbench.again import Again, again
 from workbench.config import LOCAL, Config
 from workbench.environment import Environment, accel_requirements, create
 from workbench.errors import (
@@ -31,11 +32,13 @@ from workbench.errors import (
 from workbench.ledger import Ledger
 from workbench.model.finding import Finding
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
+from workbench.model.link import LinkStatus
 from workbench.model.record import job_from_json, job_to_json
 from workbench.model.run import Run
 from workbench.ports import Connection, FileChunk, Prompter
+from workbench.queues import Queues
 from workbench.recipes import find_spec, with_absolute_paths
-from workbench.remote.dialled import NoPrompter
+from workbench.remote.asking import NoPrompter
 from workbench.run_files import RunFiles
 from workbench.scheduler_check import examine_scheduler
 from workbench.site import Site, Sites
@@ -75,6 +78,8 @@ class Services:
         self._clock = clock
         self._ledger = Ledger(store)
         self._sites = Sites(config, prompter or NoPrompter())
+        self.queues = Queues(config, self._sites, self._ledger, self._refresh_queue, clock)
+        """The user's jobs on the clusters, whoever has submitted them."""
         self._files = RunFiles(store, self._ledger, self._connected)
         self._submitting: set[str] = set()
         self._searched = False
@@ -99,6 +104,20 @@ class Services:
         """What the events of a job have added up to so far, without asking anybody."""
         return self._files.run(job_id)
 
+    # -- links -----------------------------------------------------------------------------------
+
+    def links(self) -> Sequence[LinkStatus]:
+        """The connections to all hosts but this machine."""
+        return self._sites.links()
+
+    def when_links_change(self, tell: Callable[[], None]) -> None:
+        """Have somebody told of every change of any link."""
+        self._sites.when_links_change(tell)
+
+    async def reconnect(self, profile: str) -> None:
+        """The user wants a link now, and may be asked for what a login needs, once."""
+        await self._sites.reconnect(profile)
+
     # -- asking ----------------------------------------------------------------------------------
 
     async def refresh(self) -> Sequence[Job]:
@@ -110,7 +129,10 @@ class Services:
                 if described.connection == "local":  # where looking costs nothing
                     changed |= {job.id: job for job in await self.rediscover(name)}
         failures = []
-        for profile, jobs in self._ledger.active().items():
+        active = dict(self._ledger.active())
+        if self.queues.watched is not None:
+            active.setdefault(self.queues.watched, [])
+        for profile, jobs in active.items():
             try:
                 changed |= {job.id: job for job in await self._refresh_profile(profile, jobs)}
             except WorkbenchError as error:  # the other places are asked all the same
@@ -118,6 +140,10 @@ class Services:
         if failures:
             raise failures[0]
         return list(changed.values())
+
+    async def _refresh_queue(self, profile: str) -> None:
+        """Ask one scheduler for its queue, and so for our jobs in it."""
+        await self._refresh_profile(profile, self._ledger.active().get(profile, []))
 
     async def _refresh_profile(self, profile: str, jobs: Sequence[Job]) -> Sequence[Job]:
         """Ask one scheduler; the jobs that have changed."""
@@ -223,10 +249,23 @@ class Services:
                     )
             return await self._start(spec or job.spec, job.profile, resubmitted_from=job.id)
 
-    async def requeue(self, job_id: str) -> Job:
+    async def again(self, job_id: str) -> Again:
+        """How a job that is over is best started again, by all that its run has told."""
+        job = self.job(job_id)
+        run = await self.fetch_all(job.id)
+        return again(job, run, self._config.profile(job.profile).time_limit_minutes)
+
+    async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         """Start a job that is over once more in its own folder, so that it goes on from there."""
         async with self._to_start_again(job_id) as job:
-            key = await (await self._sites.of(job.profile)).scheduler.requeue(job)
+            site = await self._sites.of(job.profile)
+            if resources is None or resources == job.spec.resources:
+                key = await site.scheduler.requeue(job)
+            else:
+                job = replace(job, spec=replace(job.spec, resources=resources))
+                command = self._command(site, await site.code.folder(), job)
+                await site.connection.write(f"{job.folder}/job.json", job_to_json(job).encode())
+                key = await site.scheduler.requeue(job, *command)
             return self._ledger.keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
 
     async def examine(self, profile: str | None = None) -> Sequence[Finding]:
@@ -236,7 +275,7 @@ class Services:
             site.connection,
             site.python,
             site.work_folder,
-            await site.deployed_code(self._clock()),
+            await site.code.folder(),
             site.profile.setup,
             site.profile.gpus,
         )
@@ -263,6 +302,20 @@ class Services:
         if job.state.is_over:
             raise NotAllowed(f"Job {job.id} is over already ({job.state.lower()}).")
         await (await self._sites.of(job.profile)).scheduler.cancel(job)
+        await self.refresh()
+        return self._ledger[job.id]
+
+    async def hold(self, job_id: str) -> Job:
+        """Keep a job that waits from starting."""
+        job = self._waiting(job_id)
+        await (await self._sites.of(job.profile)).scheduler.hold(job)
+        await self.refresh()
+        return self._ledger[job.id]
+
+    async def release(self, job_id: str) -> Job:
+        """Let a job go that is held."""
+        job = self._waiting(job_id)
+        await (await self._sites.of(job.profile)).scheduler.release(job)
         await self.refresh()
         return self._ledger[job.id]
 
@@ -293,7 +346,7 @@ class Services:
         """Have a job's files in its folder, and the job with its scheduler."""
         self._submitting.add(job.id)
         try:
-            code = await site.deployed_code(self._clock())
+            code = await site.code.folder()
             files = {"spec.json": job.spec.run.to_json(), "job.json": job_to_json(job)}
             await asyncio.gather(  # one round trip
                 *(site.connection.write(f"{job.folder}/{name}", files[name].encode()) for name in files)
@@ -327,6 +380,14 @@ class Services:
 
     async def _connected(self, job: Job) -> Connection:
         return (await self._sites.of(job.profile)).connection
+
+    def _waiting(self, job_id: str) -> Job:
+        job = self.job(job_id)
+        if job.state != JobState.PENDING:
+            raise NotAllowed(
+                f"Job {job.id} does not wait ({job.state.lower()}): only a job that waits can be held."
+            )
+        return job
 
     @asynccontextmanager
     async def _to_start_again(self, job_id: str) -> AsyncIterator[Job]:

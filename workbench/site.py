@@ -8,16 +8,19 @@ from __future__ import annotations
 import asyncio
 import sys
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from workbench.config import Config
+from workbench.model.link import LinkStatus
 from workbench.model.profile import ClusterProfile
 from workbench.ports import Connection, Prompter, Scheduler
-from workbench.remote import bundle
-from workbench.remote.dialled import DialledConnection
+from workbench.remote.bundle import DeployedCode
+from workbench.remote.link_keeper import LinkKeeper, Living
 from workbench.remote.local import LocalConnection
 from workbench.remote.ssh_config import SshTarget
+from workbench.remote.supervisor import SupervisedConnection
 from workbench.schedulers.process import ProcessScheduler
 from workbench.schedulers.slurm import SlurmScheduler, SlurmSettings
 
@@ -25,7 +28,7 @@ _REMOTE_FOLDER = ".local/share/mace-workbench"
 _REMOTE_PYTHON = "python3"
 
 
-@dataclass
+@dataclass(frozen=True, slots=True)
 class Site:
     """A place where jobs run, connected."""
 
@@ -35,17 +38,8 @@ class Site:
     work_folder: str
     """An absolute path."""
     python: str
-    code: str | None = None
-    """The code folder that new runs use, once it is there."""
-    code_at: float = 0.0
-    """When that was last seen to."""
-
-    async def deployed_code(self, now: float) -> str:
-        """The folder with the code of new runs, put there first where it is not."""
-        if self.code is None or now - self.code_at > bundle.RELIED_ON_S:
-            self.code = await bundle.deploy(self.connection, f"{self.work_folder}/code")
-            self.code_at = now
-        return self.code
+    code: DeployedCode
+    """The code of new runs."""
 
 
 class Sites:
@@ -55,7 +49,9 @@ class Sites:
         self._config = config
         self._prompter = prompter
         self._connections: dict[str, Connection] = {}
-        self._sites: dict[str, Site] = {}
+        self._listeners: list[Callable[[], None]] = []
+        self.opened: dict[str, Site] = {}
+        """By profile, those that were asked for."""
         self._opening: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     async def of(self, profile: str | None) -> Site:
@@ -67,14 +63,44 @@ class Sites:
         """
         described = self._config.profile(profile)
         async with self._opening[described.name]:
-            if described.name not in self._sites:
-                # Kept also where the host cannot be reached: it knows that a login was refused.
-                if described.name not in self._connections:
-                    self._connections[described.name] = connection_of(described, self._prompter)
-                self._sites[described.name] = await open_site(
-                    described, self._connections[described.name], self._config.data_folder
+            if described.name not in self.opened:
+                self.opened[described.name] = await open_site(
+                    described, self.connection(described.name), self._config.data_folder
                 )
-            return self._sites[described.name]
+            return self.opened[described.name]
+
+    def connection(self, profile: str | None) -> Connection:
+        """The connection of a profile, made or not."""
+        described = self._config.profile(profile)
+        # Kept also where the host cannot be reached: it knows that a login was refused.
+        if described.name not in self._connections:
+            self._connections[described.name] = made = connection_of(described, self._prompter)
+            if isinstance(made, SupervisedConnection):
+                made.keeper.when_changed(self._tell)
+        return self._connections[described.name]
+
+    def links(self) -> Sequence[LinkStatus]:
+        """The links to all hosts but this machine, in the order of the configuration."""
+        made = ((name, self.connection(name)) for name in self._config.profiles)
+        return [one.status(name) for name, one in made if isinstance(one, SupervisedConnection)]
+
+    def when_links_change(self, tell: Callable[[], None]) -> None:
+        """Have somebody told of every change of any link."""
+        self._listeners.append(tell)
+
+    async def reconnect(self, profile: str) -> None:
+        """The user wants a link now.
+
+        Raises:
+            ConnectionFailed: It could not be made.
+        """
+        connection = self.connection(profile)
+        if isinstance(connection, SupervisedConnection):
+            await connection.reconnect()
+
+    def _tell(self) -> None:
+        for tell in self._listeners:
+            tell()
 
     async def close(self) -> None:
         """Let go of every host."""
@@ -86,9 +112,10 @@ def connection_of(profile: ClusterProfile, prompter: Prompter) -> Connection:
     """The connection that a profile asks for; nobody is talked to yet."""
     if profile.connection == "local":
         return LocalConnection()
-    target = SshTarget(profile.host, Path(profile.ssh_config).expanduser() if profile.ssh_config else None)
+    config = Path(profile.ssh_config).expanduser() if profile.ssh_config else None
 
-    async def dial(asking: Prompter) -> Connection:
+    async def dial(node: str, asking: Prompter) -> Living:
+        target = SshTarget(node, config)
         # Late, because they are heavy and only one of them is needed.
         match profile.connection:
             case "openssh":
@@ -104,7 +131,7 @@ def connection_of(profile: ClusterProfile, prompter: Prompter) -> Connection:
 
                 return await asyncssh_connection.connect(target, asking)
 
-    return DialledConnection(profile.host, dial, prompter)
+    return SupervisedConnection(LinkKeeper(profile.host, dial, prompter))
 
 
 async def open_site(profile: ClusterProfile, connection: Connection, data_folder: Path) -> Site:
@@ -115,6 +142,7 @@ async def open_site(profile: ClusterProfile, connection: Connection, data_folder
     """
     work_folder = await _work_folder(profile, connection, data_folder)
     python = profile.python or (sys.executable if profile.connection == "local" else _REMOTE_PYTHON)
+    code = DeployedCode(connection, work_folder)
     scheduler: Scheduler
     if profile.scheduler == "slurm":
         settings = SlurmSettings(
@@ -127,8 +155,8 @@ async def open_site(profile: ClusterProfile, connection: Connection, data_folder
         )
         scheduler = SlurmScheduler(connection, settings)
     else:
-        scheduler = ProcessScheduler(connection, work_folder, slots=profile.slots, python=python)
-    return Site(profile, connection, scheduler, work_folder, python)
+        scheduler = ProcessScheduler(connection, code, work_folder, slots=profile.slots, python=python)
+    return Site(profile, connection, scheduler, work_folder, python, code)
 
 
 async def _work_folder(profile: ClusterProfile, connection: Connection, data_folder: Path) -> str:

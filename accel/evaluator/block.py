@@ -14,7 +14,7 @@ import numpy as np
 
 from accel.evaluator.compilation import inlined, step
 from accel.evaluator.harmonics import harmonics
-from accel.evaluator.lanes import aligned, fma, lanes_of, load, nothing, spread, store
+from accel.evaluator.lanes import aligned, fma, lanes_of, load, nothing, spread, store, width
 from accel.evaluator.lanes import ticks as ticks
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ class Work(NamedTuple):
     sent: Any
     """[n_lm_in, edge_channels] for each atom."""
     x: Any
-    """[n_lm + 1] vectors, as is `g_x`."""
+    """[n_lm + 1 + n_products] vectors, as is `g_x`."""
     g_x: Any
     ticks: Any
     """[n_steps], int64: time spent in each step, in ticks of the processor."""
@@ -82,7 +82,7 @@ def make_work(layers: tuple[PackedLayer, ...], n_edges: int, max_ell: int, dtype
         return aligned(BLOCK * max(numbers(layer) for layer in layers), dtype)
 
     n_slots = max(layer.n_slots for layer in layers)
-    n_lm = max(len(layer.l_paths) for layer in layers) ** 2
+    n_rows = max(len(layer.l_paths) ** 2 + 1 + len(layer.product_a) for layer in layers)
     return Work(
         first=np.zeros(BLOCK + 1, dtype=np.int64),
         neighbour=np.zeros(n, dtype=np.int64),
@@ -103,8 +103,8 @@ def make_work(layers: tuple[PackedLayer, ...], n_edges: int, max_ell: int, dtype
         message=of_block(lambda layer: len(layer.l_paths) ** 2 * layer.channels),
         g_message=of_block(lambda layer: len(layer.l_paths) ** 2 * layer.channels),
         sent=of_block(lambda layer: layer.n_in * layer.edge_channels),
-        x=aligned((n_lm + 1) * 128, dtype),
-        g_x=aligned((n_lm + 1) * 128, dtype),
+        x=aligned(n_rows * width(dtype), dtype),
+        g_x=aligned(n_rows * width(dtype), dtype),
         ticks=np.zeros(len(STEPS), dtype=np.int64),
     )
 

@@ -44,7 +44,7 @@ def _interpolate(table: Any, k: int, weights: Any, w: int, n: int) -> Any:
 @inlined
 def _tile(layer: Any, p: int, j: int) -> Any:
     """Where the table of path `p` and the vector of channels from `j` on begins."""
-    return (p * layer.edge_channels + j) * layer.n_knots * 3
+    return (layer.path[p] * layer.edge_channels + j) * layer.n_knots * 3
 
 
 @inlined
@@ -54,8 +54,8 @@ def _row(layer: Any, p: int, atoms: int, i: int) -> Any:
     before = 0
     for l_before in range(ell):
         before += layer.l_paths[l_before] * (2 * l_before + 1)
-    here = atoms * before + i * (2 * ell + 1) * layer.l_paths[ell] + layer.path_column[p]
-    return here * layer.edge_channels
+    here = (i * (2 * ell + 1) + layer.path_first[p]) * layer.l_paths[ell] + layer.path_column[p]
+    return (atoms * before + here) * layer.edge_channels
 
 
 @step
@@ -69,13 +69,13 @@ def sum_messages(layer: Any, up: Any, atoms: int, n: int, work: Any) -> None:
         n: Edges of the block, padded.
         work: `block.Work` with the block's edges and their matrices.
     """
-    for p in range(len(layer.path_out)):
-        ell = layer.path_out[p]
-        if ell == 0:
+    for p in range(len(layer.path)):
+        rows = layer.path_rows[p]
+        if rows == 1:
             _sum_path(zeros(1, up), layer, up, p, atoms, n, work)
-        elif ell == 1:
+        elif rows == 3:
             _sum_path(zeros(3, up), layer, up, p, atoms, n, work)
-        elif ell == 2:
+        elif rows == 5:
             _sum_path(zeros(5, up), layer, up, p, atoms, n, work)
         else:
             _sum_path(zeros(7, up), layer, up, p, atoms, n, work)
@@ -83,7 +83,7 @@ def sum_messages(layer: Any, up: Any, atoms: int, n: int, work: Any) -> None:
 
 @inlined
 def _sum_path(start: Any, layer: Any, up: Any, p: int, atoms: int, n: int, work: Any) -> None:
-    """One path of the messages, whose components are as many as `start` has rows."""
+    """One piece of a path, which has as many components of the message as `start` has rows."""
     channels = layer.edge_channels
     n_in = 2 * layer.path_in[p] + 1
     begin = layer.path_in[p] ** 2 * channels
@@ -116,13 +116,13 @@ def reverse_messages(layer: Any, up: Any, g_up: Any, sends: bool, atoms: int, n:
         n: Edges of the block, padded.
         work: `block.Work` with the block's edges and their matrices.
     """
-    for p in range(len(layer.path_out)):
-        ell = layer.path_out[p]
-        if ell == 0:
+    for p in range(len(layer.path)):
+        rows = layer.path_rows[p]
+        if rows == 1:
             _reverse_path(zeros(1, up), layer, up, g_up, sends, p, atoms, n, work)
-        elif ell == 1:
+        elif rows == 3:
             _reverse_path(zeros(3, up), layer, up, g_up, sends, p, atoms, n, work)
-        elif ell == 2:
+        elif rows == 5:
             _reverse_path(zeros(5, up), layer, up, g_up, sends, p, atoms, n, work)
         else:
             _reverse_path(zeros(7, up), layer, up, g_up, sends, p, atoms, n, work)
@@ -132,7 +132,7 @@ def reverse_messages(layer: Any, up: Any, g_up: Any, sends: bool, atoms: int, n:
 def _reverse_path(
     start: Any, layer: Any, up: Any, g_up: Any, sends: bool, p: int, atoms: int, n: int, work: Any
 ) -> None:
-    """One path of the messages, whose components are as many as `start` has rows."""
+    """One piece of a path, which has as many components of the message as `start` has rows."""
     channels = layer.edge_channels
     lanes = lanes_of(up)
     n_in = 2 * layer.path_in[p] + 1

@@ -14,12 +14,13 @@ from accel.errors import PlanError, StructureError
 from accel.evaluator import passes
 from accel.evaluator.block import Work, make_work
 from accel.evaluator.counting import multiply_adds
-from accel.evaluator.extraction import extract
 from accel.evaluator.geometry import Edges, allocate, measure_edges
 from accel.evaluator.lanes import aligned, padded
 from accel.evaluator.numbering import blocks_of, order_of, shares_of
 from accel.evaluator.packing import PackedLayer, on_cache_lines, pack
-from accel.evaluator.radial import R_MIN_A, intervals_for, knots
+from accel.evaluator.pairs import PairArrays, choose_tables, pair_arrays, repel
+from accel.evaluator.prepared import PreparedModel
+from accel.evaluator.radial import R_MIN_A, knots, table_pairs
 from accel.evaluator.tables import layer_arrays
 from accel.neighbours import Candidates, NeighbourList
 from accel.prediction import Prediction
@@ -47,6 +48,9 @@ class _Structure:
     nodes: tuple[passes.Nodes, ...]
     g_up: tuple[NDArray[Any], ...]
     """By layer: [n_threads, …] gradient by what its senders carry, each thread its own."""
+    element: NDArray[np.int64]
+    """[n_atoms], in our order: index among the elements present."""
+    pairs: PairArrays
     atomic_energies_ev: NDArray[np.float64]
     """[n_atoms]."""
 
@@ -63,9 +67,11 @@ class CompiledEvaluator:
         skin_a: How far beyond the cutoff neighbours are kept, Å.
         radial_error: Largest error of a tabulated derivative, as a fraction of the largest radial weight's
             slope; by default what suits the precision.
+        head: Which of several heads; by default the only one, or the one named `default`.
 
     Raises:
         PlanError: The model has a part that is not covered, or an argument is out of range.
+        ModelError: The model has no such head.
     """
 
     def __init__(
@@ -76,6 +82,7 @@ class CompiledEvaluator:
         threads: int = 1,
         skin_a: float = 0.5,
         radial_error: float | None = None,
+        head: str | None = None,
     ) -> None:
         if dtype not in _RADIAL_TOLERANCE:
             raise PlanError(f"The compiled evaluator has no precision {dtype!r}: use 'float64' or 'float32'.")
@@ -89,8 +96,9 @@ class CompiledEvaluator:
             )
         self.threads = threads
         self.dtype = dtype
-        self._extracted = extract(model)
-        self._intervals = intervals_for(self._extracted.module, radial_error)
+        self._prepared = PreparedModel(model, head=head, radial_error=radial_error)
+        self._extracted = self._prepared.extracted
+        self._intervals = self._prepared.n_intervals
         self._neighbours = NeighbourList(self._extracted.cutoff_a, skin_a)
         self._structure: _Structure | None = None
         self._candidates: Candidates | None = None
@@ -163,17 +171,24 @@ class CompiledEvaluator:
             layers=layers,
             nodes=nodes,
             g_up=g_up,
+            element=element,
+            pairs=self._pairs(present),
             atomic_energies_ev=extracted.atomic_energies_ev[indices] + extracted.shift,
         )
         self._neighbours.forget()
         return self._structure
 
+    def _pairs(self, present: list[int]) -> PairArrays:
+        _, number = table_pairs(self._extracted.pairing, present)
+        return pair_arrays(self._extracted.repulsion, np.array(present), number * (self._intervals + 1))
+
     def _layers(self, present: tuple[int, ...]) -> tuple[PackedLayer, ...]:
         if present not in self._layers_of:
             elements, dtype = np.array(present, dtype=np.int64), np.dtype(self.dtype)
+            pairs, _ = table_pairs(self._extracted.pairing, present)
             self._layers_of[present] = tuple(
-                pack(layer_arrays(self._extracted, i, elements, dtype, self._intervals))
-                for i in range(len(self._extracted.layers))
+                pack(layer_arrays(self._extracted, i, elements, dtype, table))
+                for i, table in enumerate(self._prepared.tables(pairs))
             )
         return self._layers_of[present]
 
@@ -227,11 +242,12 @@ class CompiledEvaluator:
         edges = self._edges
 
         def measure(start: int, stop: int, _: int) -> int:
+            first, end = structure.blocks[start, 1], structure.blocks[stop - 1, 2]
             near: int = measure_edges(
-                edges, candidates.neighbour, candidates.shift, positions, cell,
-                structure.blocks[start, 1], structure.blocks[stop - 1, 2],
+                edges, candidates.neighbour, candidates.shift, positions, cell, first, end,
                 R_MIN_A, extracted.cutoff_a, self._intervals,
             )  # fmt: skip
+            choose_tables(edges, structure.pairs, structure.element, first, end)
             return near
 
         for near in self._over(measure):
@@ -277,6 +293,15 @@ class CompiledEvaluator:
                 start, stop, forces[thread], virials[thread], self._work[thread],
             )  # fmt: skip
 
+        def feel_repulsion(start: int, stop: int, thread: int) -> None:
+            repel(
+                edges, structure.pairs, structure.element, extracted.scale,
+                structure.blocks[start, 1], structure.blocks[stop - 1, 2],
+                energies, forces[thread], virials[thread],
+            )  # fmt: skip
+
+        if extracted.repulsion is not None:
+            self._over(feel_repulsion)
         for index in range(last):
             self._over(partial(forward, index))
         self._over(turn)

@@ -9,13 +9,18 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from accel.errors import ModelError, PlanError
+from accel.evaluator.agreement import must_agree, refuse
+from accel.evaluator.high_harmonics import MAX_ELL
+from accel.evaluator.pairs import Repulsion, read_repulsion
+from accel.evaluator.radial import pairing_of
+from accel.evaluator.readout import Readout, read_readout
 from accel.mace_torch import o3
+from accel.ops.chebyshev import DifferentiableChebyshev
 from accel.ops.polynomial import SparsePolynomial, from_symmetric_contraction
 
 if TYPE_CHECKING:
@@ -23,8 +28,7 @@ if TYPE_CHECKING:
 
     Matrices = tuple[NDArray[np.float64], ...]
 
-MAX_ELL = 3
-MAX_CORRELATION = 3
+MAX_CORRELATION = 4
 _PLAIN_BLOCKS = ("RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock")
 
 
@@ -37,18 +41,6 @@ class Path:
     l_out: int
     coupling: NDArray[np.float64]
     """[2 l_in + 1, 2 l_edge + 1, 2 l_out + 1], normalisation included."""
-
-
-@dataclass(frozen=True, slots=True)
-class Readout:
-    """Energy of an atom from its scalars: `x @ first`, and with `second` a gated layer on top."""
-
-    first: NDArray[np.float64]
-    """[n_channels, n_hidden]; one column where the readout is linear."""
-    second: NDArray[np.float64] | None
-    """[n_hidden]; None where the readout is linear."""
-    gate_scale: float
-    """Factor that e3nn puts on SiLU so that its second moment is one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,29 +78,30 @@ class Extracted:
     """[n_elements]."""
     scale: float
     shift: float
-    module: Any
-    """An fp64 copy of the model on the CPU: its radial part is tabulated from itself."""
+    repulsion: Repulsion | None
+    pairing: str
+    """For which pairs of elements there have to be radial tables (`radial.table_pairs`)."""
 
 
-def extract(model: Any) -> Extracted:
-    """Read `model`, a mace-torch MACE or ScaleShiftMACE.
+def extract(model: Any, head: int = 0) -> Extracted:
+    """Read a mace-torch MACE or ScaleShiftMACE.
 
-    Raises:
-        PlanError: The model has a part that the compiled evaluator does not cover.
+    Args:
+        model: What `double_copy` makes of it.
+        head: The number of the head.
     """
-    model = _double_copy(model)
-    _refuse_uncovered(model)
     irreps = o3.Irreps(model.node_embedding.linear.irreps_out)
     scale, shift = 1.0, 0.0
     if hasattr(model, "scale_shift"):
-        scale, shift = float(model.scale_shift.scale), float(model.scale_shift.shift)
+        scale = float(model.scale_shift.scale.reshape(-1)[head])
+        shift = float(model.scale_shift.shift.reshape(-1)[head])
     n_layers = len(model.interactions)
     first_read = n_layers - len(model.readouts)  # use_last_readout_only leaves one, on the last layer
     layers = tuple(
         _layer(
             model.interactions[i],
             model.products[i],
-            model.readouts[i - first_read] if i >= first_read else None,
+            read_readout(model.readouts[i - first_read], head) if i >= first_read else None,
         )
         for i in range(n_layers)
     )
@@ -122,68 +115,61 @@ def extract(model: Any) -> Extracted:
         n_channels=irreps.dim,
         embedding=embedding,
         layers=layers,
-        atomic_energies_ev=np.atleast_2d(model.atomic_energies_fn.atomic_energies.numpy())[0],
+        atomic_energies_ev=np.atleast_2d(model.atomic_energies_fn.atomic_energies.numpy())[head],
         scale=scale,
         shift=shift,
-        module=model,
+        repulsion=read_repulsion(model) if hasattr(model, "pair_repulsion") else None,
+        pairing=pairing_of(model),
     )
 
 
-def _double_copy(model: Any) -> Any:
-    """Copy to fp64 on the CPU without touching the caller's model."""
+def double_copy(model: Any) -> Any:
+    """Copy a model to fp64 on the CPU.
+
+    Raises:
+        PlanError: The model has a part that the compiled evaluator does not cover.
+    """
+    _refuse_uncovered(model)
     copied = copy.deepcopy(model).to("cpu").double().eval()
     for parameter in copied.parameters():
         parameter.requires_grad_(False)
+    if DifferentiableChebyshev.covers(copied.radial_embedding.bessel_fn):
+        DifferentiableChebyshev.adopt(copied.radial_embedding.bessel_fn)
     return copied
-
-
-def _refuse(what: str) -> NoReturn:
-    raise PlanError(f"{what} is not covered by the compiled evaluator: use plan 'swap' or 'reference'.")
 
 
 def _refuse_uncovered(model: Any) -> None:
     """Name the first part of the model that has no compiled form."""
     kind = type(model).__name__
     if kind not in ("MACE", "ScaleShiftMACE"):
-        _refuse(f"A model of class {kind}")
-    for attribute, what in (
-        ("pair_repulsion", "ZBL pair repulsion"),
-        ("joint_embedding", "A joint embedding of charges or other features"),
-    ):
-        if hasattr(model, attribute):
-            _refuse(what)
-    if len(getattr(model, "heads", ["Default"])) > 1:
-        _refuse("A model with several heads")
-    if hasattr(model.radial_embedding, "distance_transform"):
-        _refuse(f"The distance transform {type(model.radial_embedding.distance_transform).__name__}")
-    if type(model.radial_embedding.bessel_fn).__name__ == "ChebychevBasis":
-        # mace-torch cannot differentiate it either: torch has no derivative of chebyshev_polynomial_t.
-        _refuse("The Chebyshev radial basis")
+        refuse(f"A model of class {kind}")
+    if hasattr(model, "joint_embedding"):
+        refuse("A joint embedding of charges or other features")
     lmax = o3.Irreps(model.spherical_harmonics.irreps_out).lmax
     if lmax > MAX_ELL:
-        _refuse(f"max_ell = {lmax} (above {MAX_ELL})")
+        refuse(f"max_ell = {lmax} (above {MAX_ELL})")
+    uniform_irreps(model.node_embedding.linear.irreps_out, "An embedding")
     for block in model.interactions:
+        uniform_irreps(block.node_feats_irreps, "A layer")
         if type(block).__name__ not in _PLAIN_BLOCKS:
-            _refuse(f"The interaction {type(block).__name__}")
+            refuse(f"The interaction {type(block).__name__}")
         if hasattr(block, "conv_fusion") or not isinstance(block.linear, o3.Linear):
-            _refuse("A model whose operations have been swapped already")
+            refuse("A model whose operations have been swapped already")
     for product in model.products:
         contraction = product.symmetric_contractions
         if type(contraction).__name__ != "SymmetricContraction" or not isinstance(product.linear, o3.Linear):
-            _refuse("A model whose operations have been swapped already")
-        if getattr(product, "use_agnostic_product", False):
-            _refuse("An element-agnostic product")
+            refuse("A model whose operations have been swapped already")
         if max(part.correlation for part in contraction.contractions) > MAX_CORRELATION:
-            _refuse(f"A correlation above {MAX_CORRELATION}")
+            refuse(f"A correlation above {MAX_CORRELATION}")
     if len(model.readouts) not in (1, len(model.interactions)):
-        _refuse("A model with readouts on some of its layers only")
+        refuse("A model with readouts on some of its layers only")
 
 
-def _layer(block: Any, product: Any, readout: Any) -> Layer:
+def _layer(block: Any, product: Any, readout: Readout | None) -> Layer:
     """Everything one interaction does, as matrices."""
     residual = "Residual" in type(block).__name__
     skip = _per_element_matrices(block.skip_tp)
-    _uniform(block.irreps_out, "The message")
+    uniform_irreps(block.irreps_out, "The message")
     contraction = product.symmetric_contractions
     return Layer(
         up=_linear_matrices(block.linear_up),
@@ -193,15 +179,15 @@ def _layer(block: Any, product: Any, readout: Any) -> Layer:
         residual=skip if residual and product.use_sc else None,
         polynomial=from_symmetric_contraction(contraction),
         product=_linear_matrices(product.linear),
-        readout=None if readout is None else _readout(readout),
+        readout=readout,
     )
 
 
-def _uniform(irreps: Any, what: str) -> Any:
+def uniform_irreps(irreps: Any, what: str) -> Any:
     """Irreps that hold l = 0, 1, … once each, all with the same number of channels."""
     irreps = o3.Irreps(irreps)
     if [ir.l for _, ir in irreps] != list(range(len(irreps))) or len({mul for mul, _ in irreps}) != 1:
-        _refuse(f"{what} with irreps {irreps}")
+        refuse(f"{what} with irreps {irreps}")
     return irreps
 
 
@@ -209,7 +195,7 @@ def _linear_matrices(linear: Any) -> Matrices:
     """An `o3.Linear` as one matrix per output l, inputs of equal l stacked in order."""
     by_l: dict[int, list[NDArray[np.float64]]] = {}
     if linear.bias is not None and linear.bias.numel():
-        _refuse("A linear layer with a bias")
+        refuse("A linear layer with a bias")
     for index, instruction in sorted(enumerate(linear.instructions), key=lambda item: item[1].i_in):
         weight = linear.weight_view_for_instruction(index).numpy() * instruction.path_weight
         by_l.setdefault(linear.irreps_out[instruction.i_out].ir.l, []).append(weight)
@@ -231,15 +217,7 @@ def _check_linear(linear: Any, matrices: Matrices) -> None:
         ]
         stacked = torch.cat(parts, dim=1).numpy()
         outputs.append(np.einsum("bum,uw->bwm", stacked, matrix).reshape(2, -1))
-    _must_agree(np.concatenate(outputs, axis=1), expected.numpy(), "an equivariant linear layer")
-
-
-def _must_agree(ours: NDArray[np.float64], theirs: NDArray[np.float64], what: str) -> None:
-    if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-10, atol=1e-11):
-        raise ModelError(
-            f"The installed mace-torch or e3nn computes {what} in a way this version does not know: "
-            "use plan 'reference' and report the versions."
-        )
+    must_agree(np.concatenate(outputs, axis=1), expected.numpy(), "an equivariant linear layer")
 
 
 def _per_element_matrices(skip_tp: Any) -> tuple[Matrices, ...]:
@@ -271,7 +249,7 @@ def _paths(conv_tp: Any) -> tuple[Path, ...]:
     paths = []
     for instruction in sorted(conv_tp.instructions, key=lambda ins: ins.i_out):
         if instruction.connection_mode != "uvu" or conv_tp.irreps_in2[instruction.i_in2].mul != 1:
-            _refuse(f"A convolution of mode {instruction.connection_mode}")
+            refuse(f"A convolution of mode {instruction.connection_mode}")
         l_in, l_edge, l_out = (
             conv_tp.irreps_in1[instruction.i_in1].ir.l,
             conv_tp.irreps_in2[instruction.i_in2].ir.l,
@@ -285,7 +263,7 @@ def _paths(conv_tp: Any) -> tuple[Path, ...]:
 
 def _check_paths(conv_tp: Any, paths: list[Path]) -> None:
     """One random edge through the module and through the paths."""
-    senders = _uniform(conv_tp.irreps_in1, "A sender")
+    senders = uniform_irreps(conv_tp.irreps_in1, "A sender")
     mul = senders[0].mul
     x = torch.randn(1, senders.dim, dtype=torch.float64)
     y = torch.randn(1, conv_tp.irreps_in2.dim, dtype=torch.float64)
@@ -301,32 +279,4 @@ def _check_paths(conv_tp: Any, paths: list[Path]) -> None:
         ).reshape(-1)
         for i, p in enumerate(paths)
     ]
-    _must_agree(np.concatenate(ours)[None], expected, "the convolution's tensor product")
-
-
-def _readout(readout: Any) -> Readout:
-    """A linear or gated readout of one energy."""
-    kind = type(readout).__name__
-    if kind == "LinearReadoutBlock":
-        return Readout(first=_linear_matrices_of_scalars(readout.linear), second=None, gate_scale=1.0)
-    if kind != "NonLinearReadoutBlock":
-        _refuse(f"The readout {kind}")
-    (gate,) = readout.non_linearity.acts
-    if getattr(gate, "f", None) is not torch.nn.functional.silu:
-        _refuse(f"The readout gate {getattr(getattr(gate, 'f', gate), '__name__', gate)}")
-    return Readout(
-        first=_linear_matrices_of_scalars(readout.linear_1),
-        second=_linear_matrices_of_scalars(readout.linear_2)[:, 0],
-        gate_scale=float(gate.cst),
-    )
-
-
-def _linear_matrices_of_scalars(linear: Any) -> NDArray[np.float64]:
-    """The matrix on scalars of a readout's linear layer, which ignores higher l."""
-    if any(ir.l for _, ir in linear.irreps_out):
-        _refuse(f"A readout of {linear.irreps_out}")
-    (index,) = range(len(linear.instructions))
-    matrix: NDArray[np.float64] = (
-        linear.weight_view_for_instruction(index).numpy() * linear.instructions[index].path_weight
-    )
-    return matrix
+    must_agree(np.concatenate(ours)[None], expected, "the convolution's tensor product")

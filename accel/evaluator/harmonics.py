@@ -1,4 +1,4 @@
-"""Real spherical harmonics up to l = 3 in e3nn's order and `component` normalisation, and their gradient.
+"""Real spherical harmonics in e3nn's order and `component` normalisation, and their gradient.
 
 Written for unit vectors (x, y, z), a vector of edges at a time; e3nn's polar axis is y. In arrays of
 harmonics a component is a row over edges.
@@ -10,6 +10,7 @@ import math
 from typing import Any
 
 from accel.evaluator.compilation import inlined
+from accel.evaluator.high_harmonics import high_gradient, high_harmonics
 from accel.evaluator.lanes import load_double, spread, store
 
 _S3 = math.sqrt(3.0)
@@ -45,11 +46,13 @@ def harmonics(x: Any, y: Any, z: Any, max_ell: int, out: Any, at: int, n: int) -
         store(out, at + 13 * n, _C * (4.0 * y * y - x * x - z * z) * z)
         store(out, at + 14 * n, _E * (z * z - x * x) * y)
         store(out, at + 15 * n, _A * (z * z - 3.0 * x * x) * z)
+    if max_ell >= 4:
+        high_harmonics(x, y, z, max_ell, out, at, n)
 
 
 @inlined
 def harmonics_gradient(x: Any, y: Any, z: Any, max_ell: int, g: Any, at: int, n: int) -> tuple[Any, Any, Any]:
-    """Σ_lm g_lm ∇Y_lm of column `at` of `g` [n_lm, n], the harmonics taken as homogeneous polynomials.
+    """Σ_lm g_lm ∇Y_lm of column `at` of `g` [n_lm, n], but for what is along (x, y, z).
 
     The caller projects out the part along (x, y, z) and divides by the distance.
     """
@@ -87,4 +90,9 @@ def harmonics_gradient(x: Any, y: Any, z: Any, max_ell: int, g: Any, at: int, n:
         gy = gy + (zz - xx) * g14
         gz = gz + 2.0 * z * (x * g9 - x * g11 - y * g12 + y * g14) + x * y * g10
         gz = gz + (4.0 * yy - xx - 3.0 * zz) * g13 + (zz - xx) * g15
+    if max_ell >= 4:
+        hx, hy, hz = high_gradient(x, y, z, max_ell, g, at, n)
+        gx = gx + hx
+        gy = gy + hy
+        gz = gz + hz
     return gx, gy, gz

@@ -62,7 +62,7 @@ class Lanes(types.Type):
     def __init__(self, dtype: Any, count: int) -> None:
         self.dtype = dtype
         self.count = count
-        super().__init__(name=f"Lanes({dtype}, {count})")  # type: ignore[no-untyped-call]
+        super().__init__(name=f"Lanes({dtype}, {count})")
 
 
 @register_model(Lanes)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
-
 from accel.evaluator.block import ticks
 from accel.evaluator.compilation import step
 from accel.evaluator.contraction import contract, contract_reverse
@@ -114,45 +112,3 @@ def reverse_send(layer: Any, atoms: int, a0: int, g_up: Any, g_features: Any, wo
                 for c in range((2 * ell + 1) * channels):
                     work.sent[target + c] += g_up[thread, source + c]
     matmul_by_l(work.sent, atoms, channels, layer.up_t, layer.n_up, g_features, layer.channels, True)
-
-
-@step
-def read_out(
-    layer: Any,
-    features: Any,
-    atoms: int,
-    scale: float,
-    energies: Any,
-    g_features: Any,
-) -> None:
-    """Add the readout of a block to `energies`; set the gradient by its features.
-
-    Sums are kept in fp64 whatever the working precision.
-    """
-    channels, hidden = layer.readout.shape
-    gated = len(layer.readout_second) > 0
-    totals = np.empty(hidden)
-    for k in range(atoms * layer.n_out * layer.channels):
-        g_features[k] = 0
-    for i in range(atoms):
-        row = i * layer.channels
-        for j in range(hidden):
-            totals[j] = 0.0
-        for c in range(channels):
-            x = np.float64(features[row + c])
-            for j in range(hidden):
-                totals[j] += x * layer.readout[c, j]
-        for j in range(hidden):
-            total = totals[j]
-            totals[j] = scale
-            if gated:
-                sigmoid = 1.0 / (1.0 + np.exp(-total))
-                factor = layer.gate_scale * layer.readout_second[j]
-                totals[j] = scale * factor * sigmoid * (1.0 + total * (1.0 - sigmoid))
-                total *= sigmoid * factor
-            energies[i] += scale * total
-        for c in range(channels):
-            by_feature = 0.0
-            for j in range(hidden):
-                by_feature += totals[j] * layer.readout[c, j]
-            g_features[row + c] = by_feature

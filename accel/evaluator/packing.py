@@ -14,6 +14,8 @@ import numpy as np
 from accel.evaluator.lanes import aligned, padded, width
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from accel.evaluator.tables import Convolution, LayerArrays, Polynomial
@@ -33,14 +35,21 @@ class PackedLayer(NamedTuple):
     n_slots: int
     """Rows of an edge's matrix, all paths together (`path_slot`)."""
     n_knots: int
+    path: Any
+    """[n_pieces], int64. Registers hold seven sums: a path to a higher l is cut into pieces of 7, 5, 3
+    or 1 components of the message, each of which stands here as a path of its own."""
     path_in: Any
-    """[n_paths], int64: l of the sender."""
+    """[n_pieces], int64: l of the sender."""
     path_out: Any
-    """[n_paths], int64: l of the message; paths are sorted by it."""
+    """[n_pieces], int64: l of the message; paths are sorted by it."""
+    path_first: Any
+    """[n_pieces], int64: the first component of the message."""
+    path_rows: Any
+    """[n_pieces], int64: components of the message."""
     path_column: Any
-    """[n_paths], int64: which of the paths with its l_out it is."""
+    """[n_pieces], int64: which of the paths with its l_out it is."""
     path_slot: Any
-    """[n_paths], int64. For every component of the sender a path has 2 l_out + 2 slots: an entry of the
+    """[n_pieces], int64. For every component of the sender there are `path_rows` + 1 slots: an entry of the
     edge's matrix for every component of the message, and room for the gradient by the distance."""
     slot_first: Any
     """[n_slots + 1], int64; couplings of a slot."""
@@ -58,6 +67,9 @@ class PackedLayer(NamedTuple):
     """[n_l + 1], int64: where l begins in the matrices of one element."""
     linear_stride: int
     """From one element to the next in `linear` and `linear_t`; 0 where all share."""
+    product_a: Any
+    """[n_products], int64: rows that are products of two others follow the row of ones (`tables`)."""
+    product_b: Any
     group_a: Any
     group_b: Any
     group_first: Any
@@ -82,8 +94,13 @@ class PackedLayer(NamedTuple):
     up_t: Any
     readout: Any
     """[n_channels, n_hidden], not padded; n_hidden is 0 without readout."""
+    readout_middle: Any
+    """[n_hidden + 1, n_hidden], the last row a bias; empty without a second hidden layer."""
     readout_second: Any
     """[n_hidden]; empty where the readout is linear."""
+    readout_bias: float
+    gate: int
+    """Which of `readout.GATES`."""
     gate_scale: float
 
     @property
@@ -127,7 +144,10 @@ def pack(layer: LayerArrays) -> PackedLayer:
         up=_panels([layer.up], dtype),
         up_t=_panels([layer.up_t], dtype),
         readout=layer.readout,
+        readout_middle=layer.readout_middle,
         readout_second=layer.readout_second,
+        readout_bias=float(layer.readout_bias),
+        gate=layer.gate,
         gate_scale=float(layer.gate_scale),
     )
 
@@ -187,23 +207,33 @@ def _paths(conv: Convolution, paths: NDArray[np.int64], dtype: Any) -> dict[str,
             couplings[int(path), int(conv.entry_in[entry]) - l_in**2, m_out] = [
                 (int(conv.coupling_lm[q]), float(conv.coupling[q])) for q in here
             ]
-    slot_first, path_slot, listed = [0], [], []
-    for path in range(n_paths):
-        path_slot.append(len(slot_first) - 1)
+    column = np.concatenate([np.arange(n) for n in paths])
+    slot_first, listed, pieces = [0], [], []
+    for path, first, rows in _pieces(path_out):
+        pieces.append((path, path_in[path], path_out[path], first, rows, column[path], len(slot_first) - 1))
         for m_in in range(2 * path_in[path] + 1):
-            for m_out in range(2 * path_out[path] + 2):
+            for m_out in range(first, first + rows):
                 listed.extend(couplings.get((path, m_in, m_out), []))
                 slot_first.append(len(listed))
+            slot_first.append(len(listed))
+    names = ("path", "path_in", "path_out", "path_first", "path_rows", "path_column", "path_slot")
     return {
         "n_slots": len(slot_first) - 1,
-        "path_in": path_in,
-        "path_out": path_out.astype(np.int64),
-        "path_column": np.concatenate([np.arange(n) for n in paths]).astype(np.int64),
-        "path_slot": np.array(path_slot, dtype=np.int64),
+        **dict(zip(names, np.array(pieces, dtype=np.int64).T.copy(), strict=True)),
         "slot_first": np.array(slot_first, dtype=np.int64),
         "coupling_lm": np.array([lm for lm, _ in listed], dtype=np.int64),
         "coupling": np.array([factor for _, factor in listed], dtype=dtype),
     }
+
+
+def _pieces(path_out: NDArray[Any]) -> Iterator[tuple[int, int, int]]:
+    """Number, first component and number of components of every piece of every path."""
+    for path, ell in enumerate(path_out):
+        first = 0
+        while left := 2 * int(ell) + 1 - first:
+            rows = min(7, left - 1 + left % 2)
+            yield path, first, rows
+            first += rows
 
 
 def _polynomial(poly: Polynomial, coefficients: NDArray[Any], n_out: int) -> dict[str, Any]:
@@ -221,6 +251,8 @@ def _polynomial(poly: Polynomial, coefficients: NDArray[Any], n_out: int) -> dic
     whole[:, :, :channels] = coefficients[:, order]
     tiles = whole.reshape(n_elements, n_terms, wide // lanes, lanes).transpose(0, 2, 1, 3)
     return {
+        "product_a": poly.product_a,
+        "product_b": poly.product_b,
         "group_a": keys[starts, 1].copy(),
         "group_b": keys[starts, 2].copy(),
         "group_first": np.append(starts, n_terms).astype(np.int64),

@@ -15,7 +15,8 @@ from accel.evaluator.compilation import kernel, step
 from accel.evaluator.convolution import reverse_messages, sum_messages
 from accel.evaluator.edge_forces import add_forces, edge_forces
 from accel.evaluator.matmul import matmul_by_l
-from accel.evaluator.nodes import read_out, reverse_send, reverse_update, send, update
+from accel.evaluator.nodes import reverse_send, reverse_update, send, update
+from accel.evaluator.readout import read_out
 
 
 class Nodes(NamedTuple):

@@ -6,40 +6,84 @@ the tabulated energy. The error of the derivative falls as the fifth power of th
 
 Radial functions bend most at short distances, so knots are equally spaced in a coordinate
 s(r) = ln(1 + r / 1 Å), from 0 at `R_MIN_A` to 1 at the cutoff: a third of the knots for the same error.
+
+Where the elements of sender and receiver matter (distance transforms, non-linear blocks), there is
+a table for each pair of elements present.
 """
 
 from __future__ import annotations
 
+from itertools import combinations_with_replacement, product
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
+
+    Pair = tuple[int, int]
+    """Elements of sender and receiver, as indices into the model's."""
 
 _SAMPLES = 60
 _MOST_INTERVALS = 4096
+_ROUNDING = 1e-12
+"""What is less than this part of the largest entry at the cutoff is a zero that was rounded."""
 R_MIN_A = 0.1
 """Where tables begin. Closer atoms are refused: no model was ever trained there."""
 
 
-def tabulate(module: Any, layer: int, n_intervals: int) -> NDArray[np.float64]:
+def pairing_of(module: Any) -> str:
+    """How radial weights depend on the elements of an edge's ends.
+
+    `none`: not at all; `symmetric`: on both alike (distance transforms); `ordered`: it matters which of
+    them sends (non-linear blocks).
+    """
+    if any(hasattr(block, "source_embedding") for block in module.interactions):
+        return "ordered"
+    return "symmetric" if hasattr(module.radial_embedding, "distance_transform") else "none"
+
+
+def table_pairs(pairing: str, elements: Sequence[int]) -> tuple[list[Pair], NDArray[np.int64]]:
+    """For which pairs of elements there have to be tables.
+
+    Returns:
+        The pairs, and by [sender, receiver] (counted in `elements`) which of them stands for it.
+    """
+    n = len(elements)
+    if pairing == "none":
+        return [(0, 0)], np.zeros((n, n), dtype=np.int64)
+    if pairing == "ordered":
+        return list(product(elements, elements)), np.arange(n * n).reshape(n, n)
+    number = np.zeros((n, n), dtype=np.int64)
+    number[np.triu_indices(n)] = np.arange(n * (n + 1) // 2)
+    return list(combinations_with_replacement(elements, 2)), np.maximum(number, number.T)
+
+
+def tabulate(
+    module: Any, layer: int, n_intervals: int, pairs: Sequence[Pair], *, density: bool = False
+) -> NDArray[np.float64]:
     """Values and scaled derivatives of a layer's radial weights at the knots.
 
     Args:
         module: The mace-torch model, fp64 on the CPU.
         layer: Which interaction.
         n_intervals: Intervals between `R_MIN_A` and the cutoff.
+        pairs: Elements to tabulate for, one table after the other.
+        density: Tabulate what an edge adds to its receiver's density instead.
 
     Returns:
-        [n_intervals + 1, 3, n_weights]: f and its derivatives by the number of the knot; zeros at
-        the cutoff.
+        [n_pairs, n_intervals + 1, 3, n_weights]: f and its derivatives by the number of the knot.
     """
-    table = _knot_data(module, layer, np.arange(n_intervals + 1.0), n_intervals)
-    # The envelope ends there; what its rounded derivatives leave would be a step in the force.
-    table[-1] = 0.0
-    return table
+    places = np.arange(n_intervals + 1.0)
+    tables = [_knot_data(module, layer, places, n_intervals, pair, density=density) for pair in pairs]
+    for table in tables:
+        # The envelope ends there; what its rounded derivatives leave would be a step in the force.
+        # (A network with biases ends at a value of its own, which is no rounding.)
+        table[-1][np.abs(table[-1]) < _ROUNDING * np.abs(table).max(initial=0.0)] = 0.0
+    return np.stack(tables)
 
 
 def knots(cutoff_a: float, n_intervals: int) -> NDArray[np.float64]:
@@ -53,15 +97,24 @@ def _distance(place: torch.Tensor, cutoff_a: float, n_intervals: int) -> torch.T
     return torch.expm1(low + place * ((high - low) / n_intervals))
 
 
-def _knot_data(module: Any, layer: int, place: NDArray[np.float64], n_intervals: int) -> NDArray[np.float64]:
+def _knot_data(
+    module: Any,
+    layer: int,
+    place: NDArray[np.float64],
+    n_intervals: int,
+    pair: Pair,
+    *,
+    density: bool = False,
+) -> NDArray[np.float64]:
     """[n, 3, n_weights]: f, f', f'' at places counted in knots, derivatives by the place."""
     lengths = torch.from_numpy(place)[:, None]
     tangent = torch.ones_like(lengths)
     cutoff_a = float(module.r_max)
+    read = edge_density if density else radial_weights
 
     def weights(x: torch.Tensor) -> torch.Tensor:
         # Rounding must not push the last knot past the cutoff, where everything is zero.
-        return radial_weights(module, layer, _distance(x, cutoff_a, n_intervals).clamp(max=cutoff_a))
+        return read(module, layer, _distance(x, cutoff_a, n_intervals).clamp(max=cutoff_a), pair)
 
     def weights_and_slope(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         value, slope = torch.func.jvp(weights, (x,), (tangent,))[:2]
@@ -71,25 +124,45 @@ def _knot_data(module: Any, layer: int, place: NDArray[np.float64], n_intervals:
     return torch.stack([value, first, second], dim=1).detach().numpy().copy()
 
 
-def radial_weights(module: Any, layer: int, lengths: torch.Tensor) -> torch.Tensor:
+def radial_weights(module: Any, layer: int, lengths: torch.Tensor, pair: Pair = (0, 0)) -> torch.Tensor:
     """What mace-torch multiplies a layer's paths by, at these distances.
 
     Args:
         module: The mace-torch model.
         layer: Which interaction.
         lengths: [n, 1], Å.
+        pair: Elements of sender and receiver.
 
     Returns:
         [n, n_weights].
     """
-    n = len(lengths)
-    # The embedding takes a graph. One element stands for all: transforms by element are refused.
-    attributes = torch.zeros(2, len(module.atomic_numbers), dtype=lengths.dtype)
-    attributes[:, 0] = 1.0
-    edges = torch.stack([torch.zeros(n, dtype=torch.int64), torch.ones(n, dtype=torch.int64)])
-    features, cutoff = module.radial_embedding(lengths, attributes, edges, module.atomic_numbers)
+    features, cutoff = _edge_features(module, layer, lengths, pair)
     weights: torch.Tensor = module.interactions[layer].conv_tp_weights(features)
     return weights if cutoff is None else weights * cutoff
+
+
+def edge_density(module: Any, layer: int, lengths: torch.Tensor, pair: Pair = (0, 0)) -> torch.Tensor:
+    """What an edge of these lengths adds to its receiver's density [n, 1], where a block has one."""
+    features, cutoff = _edge_features(module, layer, lengths, pair)
+    density = torch.tanh(module.interactions[layer].density_fn(features) ** 2)
+    return density if cutoff is None else density * cutoff
+
+
+def _edge_features(
+    module: Any, layer: int, lengths: torch.Tensor, pair: Pair
+) -> tuple[torch.Tensor, torch.Tensor | None]:
+    """What a block's radial network reads, and the envelope where it comes after the network."""
+    n = len(lengths)
+    # The embedding takes a graph: two atoms, and all edges from the first to the second.
+    attributes = torch.zeros(2, len(module.atomic_numbers), dtype=lengths.dtype)
+    attributes[torch.arange(2), torch.tensor(pair)] = 1.0
+    edges = torch.stack([torch.zeros(n, dtype=torch.int64), torch.ones(n, dtype=torch.int64)])
+    features, cutoff = module.radial_embedding(lengths, attributes, edges, module.atomic_numbers)
+    block = module.interactions[layer]
+    if hasattr(block, "source_embedding"):
+        source, target = block.source_embedding(attributes)[:1], block.target_embedding(attributes)[1:]
+        features = torch.cat([features, source.expand(n, -1), target.expand(n, -1)], dim=-1)
+    return features, cutoff
 
 
 def hermite_basis(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -114,15 +187,35 @@ def hermite_basis(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
 
 def intervals_for(module: Any, tolerance: float) -> int:
     """Fewest intervals, a power of two, at which every layer's table is this good."""
+    pairs = _typical_pairs(module)
     n_intervals = 16
     while n_intervals < _MOST_INTERVALS:
-        if max(table_error(module, i, n_intervals) for i in range(len(module.interactions))) <= tolerance:
+        errors = (
+            table_error(module, i, n_intervals, pair, density=density)
+            for i, block in enumerate(module.interactions)
+            for density in (False, True)[: 1 + hasattr(block, "density_fn")]
+            for pair in pairs
+        )
+        if all(error <= tolerance for error in errors):
             break
         n_intervals *= 2
     return n_intervals
 
 
-def table_error(module: Any, layer: int, n_intervals: int) -> float:
+def _typical_pairs(module: Any) -> list[Pair]:
+    """Pairs of elements on which tables are tried: transforms bend most for the smallest atoms."""
+    if pairing_of(module) == "none":
+        return [(0, 0)]
+    from ase.data import covalent_radii
+
+    radii = covalent_radii[module.atomic_numbers.numpy()]
+    small, large = int(radii.argmin()), int(radii.argmax())
+    return sorted({(small, small), (small, large), (large, large)})
+
+
+def table_error(
+    module: Any, layer: int, n_intervals: int, pair: Pair = (0, 0), *, density: bool = False
+) -> float:
     """Error of tabulated derivatives in sampled intervals, as a fraction of the largest derivative.
 
     Only the knots around the samples are computed, so that the cost does not grow with the table.
@@ -130,8 +223,8 @@ def table_error(module: Any, layer: int, n_intervals: int) -> float:
     knot = np.linspace(0, n_intervals - 1, _SAMPLES).astype(int)
     t = np.random.default_rng(0).uniform(0.1, 0.9, _SAMPLES)
     _, by_t = hermite_basis(t)
-    data = _knot_data(module, layer, np.concatenate([knot, knot + 1.0]), n_intervals)
+    data = _knot_data(module, layer, np.concatenate([knot, knot + 1.0]), n_intervals, pair, density=density)
     stacked = np.concatenate([data[:_SAMPLES], data[_SAMPLES:]], axis=1)
     ours = np.einsum("nk,nkw->nw", by_t, stacked)
-    theirs = _knot_data(module, layer, knot + t, n_intervals)[:, 1]
+    theirs = _knot_data(module, layer, knot + t, n_intervals, pair, density=density)[:, 1]
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from accel.evaluator.radial import tabulate
+from accel.evaluator.readout import GATES, Readout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,7 +33,15 @@ class Convolution(NamedTuple):
 
 
 class Polynomial(NamedTuple):
-    """Terms of the contraction, grouped by their two leading factors."""
+    """Terms of the contraction, grouped by their two leading factors.
+
+    A term has three factors. Terms of fourth order take a product of two components as their third:
+    the features carry such products as rows after the one of ones.
+    """
+
+    product_a: Any
+    """[n_products], int64; may be empty."""
+    product_b: Any
 
     group_a: Any
     group_b: Any
@@ -48,7 +56,7 @@ class LayerArrays(NamedTuple):
 
     conv: Convolution
     table: Any
-    """[3 · n_knots, n_paths · n_edge_channels]."""
+    """[3 · n_knots, n_paths · n_edge_channels], for one pair of elements after the other."""
     l_paths: Any
     """[n_l], int64; paths that end in l."""
     linear: Any
@@ -69,15 +77,28 @@ class LayerArrays(NamedTuple):
     up_t: Any
     readout: Any
     """[n_channels, n_hidden]; n_hidden is 0 without readout."""
+    readout_middle: Any
+    """[n_hidden + 1, n_hidden], the last row a bias; empty without a second hidden layer."""
     readout_second: Any
     """[n_hidden]; empty where the readout is linear."""
+    readout_bias: float
+    gate: int
+    """Which of `readout.GATES`."""
     gate_scale: float
 
 
 def layer_arrays(
-    extracted: Extracted, index: int, elements: NDArray[np.int64], dtype: Any, n_intervals: int
+    extracted: Extracted, index: int, elements: NDArray[np.int64], dtype: Any, table: NDArray[np.float64]
 ) -> LayerArrays:
-    """Arrays of one layer for `elements` (indices into the model's), in the working precision."""
+    """Arrays of one layer, in the working precision.
+
+    Args:
+        extracted: The model.
+        index: Which layer.
+        elements: Indices into the model's of those that are present.
+        dtype: Working precision.
+        table: [n_pairs, n_knots, 3, n_weights], the layer's radial tables (`radial.tabulate`).
+    """
     layer = extracted.layers[index]
     n_l = 1 + max(path.l_out for path in layer.paths)
     linear = _linear(layer, elements)
@@ -86,7 +107,7 @@ def layer_arrays(
         if (layer.residual)
         else np.zeros((len(elements), 0, 1, 1))
     )
-    readout = layer.readout
+    readout = layer.readout or Readout(np.zeros((extracted.n_channels, 0)))
     l_paths = np.array([sum(p.l_out == ell for p in layer.paths) for ell in range(n_l)], dtype=np.int64)
     channels = layer.up[0].shape[1]
     bounds = np.concatenate([[0], np.cumsum(l_paths * channels)])
@@ -94,7 +115,6 @@ def layer_arrays(
         [np.concatenate([m[bounds[i] : bounds[i + 1]].T.reshape(-1) for i in range(n_l)]) for m in linear]
     )
     poly, coefficients = _polynomial(layer.polynomial, elements)
-    table = tabulate(extracted.module, index, n_intervals)
 
     def cast(array: Any) -> Any:
         return np.ascontiguousarray(array, dtype=dtype)
@@ -113,17 +133,20 @@ def layer_arrays(
         residual_t=cast(np.swapaxes(residual, 2, 3)),
         up=cast(np.stack(layer.up)),
         up_t=cast(np.stack([m.T for m in layer.up])),
-        readout=cast(np.zeros((extracted.n_channels, 0)) if readout is None else readout.first),
-        readout_second=cast(np.zeros(0) if readout is None or readout.second is None else readout.second),
-        gate_scale=1.0 if readout is None else readout.gate_scale,
+        readout=cast(readout.first),
+        readout_middle=cast(np.zeros((0, 0)) if readout.middle is None else readout.middle),
+        readout_second=cast(np.zeros(0) if readout.second is None else readout.second),
+        readout_bias=readout.bias,
+        gate=GATES.index(readout.gate),
+        gate_scale=readout.gate_scale,
     )
 
 
 def _in_row_order(table: NDArray[np.float64], layer: Layer, channels: int) -> NDArray[np.float64]:
     """Knot data as rows; paths are sorted by l_out already, as rows are."""
-    if table.shape[2] != len(layer.paths) * channels:
+    if table.shape[3] != len(layer.paths) * channels:
         raise AssertionError("a path has as many radial weights as channels")
-    return table.reshape(-1, table.shape[2])
+    return table.reshape(-1, table.shape[3])
 
 
 def _linear(layer: Layer, elements: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -172,16 +195,23 @@ def _convolution(layer: Layer, dtype: Any) -> Convolution:
 def _polynomial(
     poly: SparsePolynomial, elements: NDArray[np.int64]
 ) -> tuple[Polynomial, NDArray[np.float64]]:
-    """Groups and terms, every term padded with ones to three factors."""
-    factors = np.full((len(poly.factors), 3), poly.n_lm, dtype=np.int64)
+    """Groups and terms, every term padded with ones to four factors, the last two as one row."""
+    ones = poly.n_lm
+    factors = np.full((len(poly.factors), 4), ones, dtype=np.int64)
     factors[:, : poly.degree] = poly.factors
     starts = [0] + [t for t in range(1, len(factors)) if tuple(factors[t, :2]) != tuple(factors[t - 1, :2])]
+    real = factors[:, 3] < ones
+    products, number = np.unique(factors[real, 2:], axis=0, return_inverse=True)
+    third = factors[:, 2].copy()
+    third[real] = ones + 1 + number.reshape(-1)
     return (
         Polynomial(
+            product_a=products[:, 0].copy(),
+            product_b=products[:, 1].copy(),
             group_a=factors[starts, 0].copy(),
             group_b=factors[starts, 1].copy(),
             group_first=np.array([*starts, len(factors)], dtype=np.int64),
-            term_d=factors[:, 2].copy(),
+            term_d=third,
             term_out=poly.out.copy(),
         ),
         poly.coefficients[elements if poly.coefficients.shape[0] > 1 else np.zeros_like(elements)],

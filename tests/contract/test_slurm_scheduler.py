@@ -288,7 +288,7 @@ async def test_a_host_without_slurm_is_said(site: Site) -> None:
 async def test_names_are_kept_whatever_they_are(site: Site) -> None:
     job = await site.submit(site.job(name="|r| ünï\n'q' \"d\" %j $(x) -\\ \x1b[31m"), WAIT_FOR_GO)
     await site.scheduler.poll([job])
-    (entry,) = [entry for entry in site.scheduler.queue if entry.token == f"mw:{job.id}:1"]
+    (entry,) = [entry for entry in site.scheduler.desk.entries if entry.token == f"mw:{job.id}:1"]
     assert entry.name == "|r| ünï 'q' \"d\" %j $(x) -\\ \x1b[31m"
 
 
@@ -298,7 +298,7 @@ async def test_jobs_that_others_have_started_are_told_of(site: Site) -> None:
     array = ["--array=0-9%2", f"--job-name={name}", "--wrap=true"]
     number = await site.slurm("sbatch", "--parsable", *options, *array)
     await site.scheduler.poll([])
-    (entry,) = [entry for entry in site.scheduler.queue if entry.native_id == number]
+    (entry,) = [entry for entry in site.scheduler.desk.entries if entry.native_id == number]
     assert (entry.name, entry.tasks, entry.token) == (name, "0-9%2", "")
     assert (entry.state, entry.reason, entry.partition, entry.folder) == (
         JobState.PENDING, "JobHeldUser", "icelake", "/tmp",
@@ -527,5 +527,5 @@ async def test_a_queue_of_ten_thousand_jobs_is_read(site: Site) -> None:
     scheduler = site.through(await site.programs(squeue=many))
     job = replace(site.job(), key=JobKey("csd3", "7777", time.time()))
     statuses = await scheduler.poll([job])
-    assert len(scheduler.queue) == 10000
+    assert len(scheduler.desk.entries) == 10000
     assert statuses[job.id].state == JobState.PENDING

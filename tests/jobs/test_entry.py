@@ -17,7 +17,7 @@ import pytest
 
 from accel.errors import MissingBackend
 from jobs.entry import Outcome, main, write_json
-from jobs.protocol import Body, Event, EventDecoder, Failure, Finish, Progress, Result, Start
+from jobs.protocol import Body, Caution, Event, EventDecoder, Failure, Finish, Progress, Result, Start
 from jobs.spec import BenchmarkParameters, ProfileParameters, RunSpec
 from jobs.writer import EventWriter
 
@@ -133,6 +133,17 @@ def test_a_signal_stops_the_run_and_a_second_one_does_not_cut_its_farewell(
     assert not [body for body in bodies(spec_path.parent) if isinstance(body, Failure)]
     assert not (spec_path.parent / "results.json").exists()
     assert signal.getsignal(number) is before
+
+
+def test_a_warning_that_the_time_is_nearly_up_ends_nothing(spec_path: Path) -> None:
+    def work(spec: RunSpec, emit: Callable[[Body], object]) -> Outcome:
+        os.kill(os.getpid(), signal.SIGUSR1)
+        return OUTCOME
+
+    assert main("benchmark", work, [str(spec_path)]) == 0
+    assert Caution("The time of this job is nearly up.") in bodies(spec_path.parent)
+    assert (spec_path.parent / "results.json").exists()
+    assert signal.getsignal(signal.SIGUSR1) is signal.SIG_DFL
 
 
 def test_results_of_an_earlier_attempt_stay_until_there_are_new_ones(spec_path: Path) -> None:

@@ -154,6 +154,30 @@ async def test_a_run_asked_to_stop_saves_the_step_it_is_at(tmp_path: Path) -> No
     assert result.summary["rows"][0][MD_COLUMNS.index("steps")] == saved.step + 2
 
 
+async def test_a_run_whose_time_is_nearly_up_saves_itself_and_goes_on(tmp_path: Path) -> None:
+    path = written(tmp_path, asked(n_steps=1_000_000, frame_every=500_000))
+    process = started(path)
+    await has_saved(tmp_path, process, 0)
+
+    async def saved() -> bool:
+        process.send_signal(signal.SIGUSR1)  # as often as it takes until it has begun to step
+        return any(one.step > 0 for one in of(Checkpoint, tmp_path)) or process.poll() is not None
+
+    await until(saved)
+    assert process.poll() is None
+    assert "The time of this job is nearly up." in [one.message for one in of(Caution, tmp_path)]
+    before = of(Checkpoint, tmp_path)[-1].step
+
+    async def goes_on() -> bool:
+        process.send_signal(signal.SIGUSR1)
+        return of(Checkpoint, tmp_path)[-1].step > before or process.poll() is not None
+
+    await until(goes_on)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+
+
 @pytest.mark.parametrize(
     ("change", "said"),
     [

@@ -8,7 +8,8 @@ from contextlib import asynccontextmanager
 from textual.pilot import Pilot
 from textual.screen import Screen
 
-from tests.tui.recorded import NOW, RECIPES, RecordedWorkbench
+from tests.tui.moment import NOW
+from tests.tui.recorded import RECIPES, RecordedWorkbench
 from tests.waiting import until
 from workbench.app import WorkbenchApp
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from jobs.protocol import (
@@ -23,11 +23,14 @@ from jobs.protocol import (
     encode,
 )
 from jobs.spec import BenchmarkParameters, ProfileParameters, RunSpec
+from tests.tui.moment import NOW
+from tests.tui.recorded_queues import RecordedQueues
+from workbench.again import Again, again
 from workbench.errors import NotAllowed, NotFound, WorkbenchError
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
+from workbench.model.link import LinkStatus
 from workbench.model.run import Run
 
-NOW = 1_790_000_000.0
 PLANS = ("reference", "reference-fp32", "compile", "exact")
 RECIPES = {
     "demo": RunSpec(name="What do fp32 and torch.compile gain, and at what error?"),
@@ -59,6 +62,9 @@ class RecordedWorkbench:
         self.trouble: WorkbenchError | None = None
         """Raised by whatever asks, while it is set."""
         self.logs: dict[str, bytes] = {}
+        self.queues = RecordedQueues(self)
+        self.known_links: Sequence[LinkStatus] = ()
+        self.tell_of_links: Callable[[], None] = lambda: None
         self._profiles = profiles
         self._events: dict[str, bytearray] = {}
         self._runs: dict[str, tuple[Run, EventDecoder]] = {}
@@ -113,6 +119,15 @@ class RecordedWorkbench:
     def run(self, job_id: str) -> Run:
         return self._followed(job_id)[0]
 
+    def links(self) -> Sequence[LinkStatus]:
+        return self.known_links
+
+    def when_links_change(self, tell: Callable[[], None]) -> None:
+        self.tell_of_links = tell
+
+    async def reconnect(self, profile: str) -> None:
+        self._ask("reconnect", profile)
+
     async def refresh(self) -> Sequence[Job]:
         self._ask("refresh", "")
         return []
@@ -136,14 +151,31 @@ class RecordedWorkbench:
         job = self._over(job_id)
         return self._start(spec or job.spec, job.profile, resubmitted_from=job.id)
 
-    async def requeue(self, job_id: str) -> Job:
+    async def again(self, job_id: str) -> Again:
+        while await self.fetch(job_id):
+            pass
+        return again(self.job(job_id), self.run(job_id))
+
+    async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         self._ask("requeue", job_id)
-        self.known[job_id] = replace(self._over(job_id), status=JobStatus(JobState.PENDING))
+        job = self._over(job_id)
+        spec = replace(job.spec, resources=resources or job.spec.resources)
+        self.known[job_id] = replace(job, spec=spec, status=JobStatus(JobState.PENDING))
         return self.known[job_id]
 
     async def cancel(self, job_id: str) -> Job:
         self._ask("cancel", job_id)
         self.change(job_id, JobState.CANCELLED, ended_at=NOW)
+        return self.known[job_id]
+
+    async def hold(self, job_id: str) -> Job:
+        self._ask("hold", job_id)
+        self.change(job_id, self.known[job_id].state, reason="held by you (JobHeldUser)", held_by="you")
+        return self.known[job_id]
+
+    async def release(self, job_id: str) -> Job:
+        self._ask("release", job_id)
+        self.change(job_id, self.known[job_id].state, reason="", held_by="")
         return self.known[job_id]
 
     async def results(self, job_id: str) -> Mapping[str, object]:

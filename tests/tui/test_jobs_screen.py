@@ -201,7 +201,7 @@ async def test_every_command_of_the_screen_is_in_the_palette_and_in_help() -> No
         offered = {command.title for command in app.get_system_commands(app.screen)}
         assert {"resubmit  (r)", "requeue  (R)", "filter  (/)", "quit  (q)"} <= offered
         await press(hand, "question_mark")
-        for tip in ("Start the same run again in a new folder", "The last job", "Leave; runs go on"):
+        for tip in ("from its checkpoint, or in a new folder", "The last job", "Leave; runs go on"):
             assert tip in drawn(hand)
 
 

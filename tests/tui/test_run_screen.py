@@ -3,8 +3,9 @@ from __future__ import annotations
 import pytest
 
 from jobs.protocol import Accuracy, Body, Caution, Progress, Resource, Result, Start, Timing
+from tests.tui.moment import NOW
 from tests.tui.opened import LARGE, SMALL, Hand, drawn, notices, opened, press, settled, until_drawn
-from tests.tui.recorded import NOW, PLANS, RecordedWorkbench, benchmark, failed, finished, job
+from tests.tui.recorded import PLANS, RecordedWorkbench, benchmark, failed, finished, job
 from tests.waiting import until
 from workbench.model.job import JobState
 from workbench.screens.run import PANELS

@@ -15,6 +15,7 @@ from jobs.spec import RunSpec
 from tests.waiting import until
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
 from workbench.remote import bundle
+from workbench.remote.bundle import DeployedCode
 from workbench.remote.local import LocalConnection
 from workbench.schedulers.process import ProcessScheduler
 
@@ -178,7 +179,8 @@ async def test_a_deployment_leaves_the_code_of_a_job_that_goes_on(
     tmp_path: Path, connection: LocalConnection
 ) -> None:
     used, unused = code(tmp_path, 1, OLD), code(tmp_path, 2, OLD)
-    scheduler = ProcessScheduler(connection, str(tmp_path), python=sys.executable)
+    deployed = DeployedCode(connection, str(tmp_path))
+    scheduler = ProcessScheduler(connection, deployed, str(tmp_path), python=sys.executable)
     folder = tmp_path / "runs/a"
     spec = JobSpec(RunSpec(name="a"), Resources(time_limit_s=300))
     job = Job("a", "local", str(folder), spec, JobStatus(JobState.SUBMITTING), created_at=NOW)

@@ -27,6 +27,7 @@ _COMMANDS = (
     "doctor",
     "init",
 )
+ROOT = Path(__file__).parents[2]
 _LOADED = f"import json, sys; print(json.dumps([name for name in {_HEAVY!r} if name in sys.modules]))"
 
 
@@ -34,24 +35,26 @@ def program(home: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The program as a user starts it, with nothing but this home folder."""
     env = {"HOME": str(home), "PATH": "/usr/bin:/bin"}
     command = [sys.executable, "-m", "workbench", *arguments]
-    root = Path(__file__).parents[2]
-    return subprocess.run(command, env=env, cwd=root, capture_output=True, text=True, timeout=60)
+    return subprocess.run(command, env=env, cwd=ROOT, capture_output=True, text=True, timeout=60)
+
+
+def loaded(script: str) -> list[str]:
+    """What is heavy and in memory after these lines of Python."""
+    command = [sys.executable, "-c", f"{script}\n{_LOADED}"]
+    told = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    names: list[str] = json.loads(told.stdout.splitlines()[-1])
+    return names
 
 
 def test_the_version_is_told_without_loading_anything_heavy(tmp_path: Path) -> None:
     told = program(tmp_path, "--version")
     assert (told.returncode, told.stdout) == (0, f"mace-workbench {__version__}\n")
-    script = (
-        f"from workbench.__main__ import main\ntry: main(['--version'])\nexcept SystemExit: pass\n{_LOADED}"
-    )
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert json.loads(loaded.stdout.splitlines()[-1]) == []
+    script = "from workbench.__main__ import main\ntry: main(['--version'])\nexcept SystemExit: pass"
+    assert loaded(script) == []
 
 
 def test_the_screens_and_the_services_load_nothing_heavy() -> None:
-    script = f"import workbench.app, workbench.services, workbench.headless\n{_LOADED}"
-    loaded = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert json.loads(loaded.stdout.splitlines()[-1]) == []
+    assert loaded("import workbench.app, workbench.services, workbench.headless") == []
 
 
 def test_help_names_every_command(tmp_path: Path) -> None:
@@ -144,10 +147,9 @@ def test_the_screens_are_refused_where_there_is_no_terminal(
 
 def test_output_that_nobody_reads_any_more_is_no_error_message(tmp_path: Path) -> None:
     command = f"{sys.executable} -m workbench submit --list --json | head -c 1"
-    root = Path(__file__).parents[2]
     env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
     told = subprocess.run(
-        ["sh", "-c", command], env=env, cwd=root, capture_output=True, text=True, timeout=60
+        ["sh", "-c", command], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert (told.stdout, told.stderr) == ("{", "")
 

@@ -15,6 +15,7 @@ from tests.waiting import until
 from workbench.errors import SchedulerError
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
 from workbench.ports import Completed
+from workbench.remote.bundle import DeployedCode
 from workbench.remote.local import LocalConnection
 from workbench.schedulers.process import ProcessScheduler
 
@@ -51,8 +52,9 @@ class Site:
 
     def started_again(self) -> ProcessScheduler:
         """A scheduler that remembers nothing, as after a restart of the program."""
+        code = DeployedCode(self.connection, str(self.work))
         return ProcessScheduler(
-            self.connection, str(self.work), slots=self._slots, python=self._python, grace_s=0.3
+            self.connection, code, str(self.work), slots=self._slots, python=self._python, grace_s=0.3
         )
 
     def job(self, job_id: str, *, name: str = "", time_limit_s: int = 600) -> Job:

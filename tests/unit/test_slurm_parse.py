@@ -27,7 +27,7 @@ from workbench.schedulers.slurm.states import ending, explained, job_state, refu
 
 MARKS = Marks("~r0~", "~f0~")
 ROW = ["123", "N/A", "RUNNING", "None", "1700000000", "1700000100", "1700003700", "cpu-q-1", "icelake",
-       "normal", "acc", "/home/u/runs/a", "mw:a:1", "a run"]  # fmt: skip
+       "normal", "acc", "1", "4", "1-00:30:00", "/home/u/runs/a", "mw:a:1", "a run"]  # fmt: skip
 ACCOUNT = ["123", "COMPLETED", "0:0", "1700000000", "1700000100", "1700000200", "cpu-q-1", "mw:a:1", "a run"]
 SENTINEL = {
     "v": 1, "job": "123", "attempt": 2, "state": "FAILED", "exit_code": 3,
@@ -59,6 +59,7 @@ def test_an_answer_is_read() -> None:
     assert (entry.native_id, entry.tasks, entry.state, entry.reason) == ("123", "", JobState.RUNNING, "")
     assert (entry.submitted_at, entry.started_at, entry.ended_at) == (1700000000, 1700000100, 1700003700)
     assert (entry.node, entry.token, entry.name) == ("cpu-q-1", "mw:a:1", "a run")
+    assert (entry.n_nodes, entry.n_cpus, entry.time_limit_s) == (1, 4, 88200)
     account = answer.accounts["123"]
     assert (account.state, account.exit_code, account.token) == (JobState.COMPLETED, 0, "mw:a:1")
     assert answer.sentinels["a"].attempt == 2

@@ -62,6 +62,8 @@ class Resources:
     account: str | None = None
     dependency: str | None = None
     """On other jobs, as `sbatch --dependency` takes it: `afterok:123`."""
+    links: int = 1
+    """How many times over the job may have its time, one after the other, if its run can go on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,8 @@ class JobStatus:
     node: str = ""
     expected_start_at: float | None = None
     """When the scheduler thinks that a job that waits will start."""
+    held_by: str = ""
+    """Who keeps a job that waits from starting: `you`, `an administrator`; empty where nobody does."""
 
 
 @dataclass(frozen=True, slots=True)

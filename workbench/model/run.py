@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from jobs.protocol import (
     Accuracy,
     Caution,
+    Checkpoint,
     Epoch,
     Event,
     Failure,
@@ -64,6 +65,8 @@ class Run:
     resource: Resource | None = None
     notes: list[str] = field(default_factory=list)
     """Warnings, oldest first; at most the last 200."""
+    checkpoint: Checkpoint | None = None
+    """From where a further attempt would go on."""
     failure: str | None = None
     result: Result | None = None
     finish: Finish | None = None
@@ -114,6 +117,8 @@ class Run:
             for name, value in body.metrics.items():
                 if isinstance(value, int | float):
                     self.metrics.setdefault(name, Series()).append(body.epoch, value)
+        elif isinstance(body, Checkpoint):
+            self.checkpoint = body
         elif isinstance(body, Start):
             self.start = body
         elif isinstance(body, Caution):

@@ -349,6 +349,7 @@ def sync(path: str) -> None:
 def connect(task: Task, host: str, port: int) -> "dict[str, object]":
     """A TCP connection from here."""
     link = socket.create_connection((host, port))
+    link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     task.send(b"S")
     start(hang_up, task, link)
     sending = start(forward, task, link)

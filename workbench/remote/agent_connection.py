@@ -18,7 +18,7 @@ import asyncio
 import errno
 import os
 import secrets
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any, Protocol
 
@@ -56,6 +56,19 @@ class AgentConnection:
         self._ping_s = ping_s
         self._starting = asyncio.Lock()
         self._session: AgentSession | None = None
+        self._tell: Callable[[], None] = lambda: None
+
+    def when_lost(self, tell: Callable[[], None]) -> None:
+        """Have somebody told as soon as the agent is gone."""
+        self._tell = tell
+
+    async def beat(self, within_s: float) -> None:
+        """Have the host say something; an agent that is not there yet is started first.
+
+        Raises:
+            LinkLost: It did not in that time, and the link is given up.
+        """
+        await (await self._agent()).beat(within_s)
 
     async def _agent(self) -> AgentSession:
         """The agent; one that was killed is started again, as far as the connection is still there."""
@@ -77,6 +90,7 @@ class AgentConnection:
                 except BaseException:
                     await session.close()
                     raise
+                session.when_lost(lambda: self._tell())
         except TimeoutError:
             raise LinkLost(self.host, f"no command could be started within {limit_s:g} s") from None
         return session
@@ -177,7 +191,7 @@ class AgentConnection:
             if not task.begun and task.result is not None:
                 said = task.result["said"]
                 raise ConnectionFailed(self.host, f"nothing answers at {host}:{port} ({said})")
-            yield _Channel(task)
+            yield _Channel(self.host, task)
 
     async def close(self) -> None:
         """End the agent, and the connection."""
@@ -217,12 +231,18 @@ class _Process:
 class _Channel:
     """A TCP connection from the host."""
 
-    def __init__(self, task: Task) -> None:
+    def __init__(self, host: str, task: Task) -> None:
+        self._host = host
         self._task = task
 
     async def read(self, most: int) -> bytes:
         """At least one byte and at most `most`; none at the end."""
-        return await _take(self._task, most)
+        data = await _take(self._task, most)
+        if not data and not self._task.output_ended:
+            said = (self._task.result or {}).get("said", "it has ended")
+            # Of this channel only: the link itself is there.
+            raise ConnectionFailed(self._host, f"the other side broke the connection ({said})")
+        return data
 
     async def write(self, data: bytes) -> None:
         """Send, waiting while the other side is slow."""

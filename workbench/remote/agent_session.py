@@ -137,8 +137,10 @@ class AgentSession:
         self._last = 0
         self._sending = asyncio.Lock()
         self._received = bytearray()
-        self._heard = False
+        self._heard = 0
+        self._hearing = asyncio.Event()
         self._lost: str | None = None
+        self._tell: Callable[[], None] = lambda: None
         self._background: list[asyncio.Task[None]] = []
 
     @property
@@ -206,6 +208,28 @@ class AgentSession:
                 self._lose(error.reason)
                 raise
 
+    def when_lost(self, tell: Callable[[], None]) -> None:
+        """Have somebody told as soon as it is gone."""
+        self._tell = tell
+
+    async def beat(self, within_s: float) -> None:
+        """Have it say something.
+
+        Raises:
+            LinkLost: It did not in that time, and is given up.
+        """
+        heard = self._heard
+        try:
+            async with asyncio.timeout(within_s):
+                await self.send(b"P", 0, b"")
+                while self._heard == heard:
+                    self.check()
+                    self._hearing.clear()
+                    await self._hearing.wait()
+        except TimeoutError:
+            self._lose(f"it has not answered for {within_s:g} s")
+            self.check()
+
     async def close(self) -> None:
         """Let go of it; it ends, with everything that it does."""
         self._lose("the connection was closed")
@@ -232,7 +256,8 @@ class AgentSession:
             data = await self._pipe.read()
             if not data:
                 raise LinkLost(self._host, _last_words(self._pipe) or "the connection has ended")
-            self._heard = True
+            self._heard += 1
+            self._hearing.set()
             self._received += data
         data = bytes(self._received[:size])
         del self._received[:size]
@@ -240,14 +265,10 @@ class AgentSession:
 
     async def _watch(self, ping_s: float) -> None:
         """Notice a link that has died without saying so."""
-        while self.alive:
-            self._heard = False
-            with suppress(ConnectionFailed, TimeoutError):
-                async with asyncio.timeout(ping_s):
-                    await self.send(b"P", 0, b"")
-            await asyncio.sleep(ping_s)
-            if not self._heard:
-                self._lose(f"it has not answered for {ping_s:g} s")
+        with suppress(ConnectionFailed):
+            while True:
+                await self.beat(ping_s)
+                await asyncio.sleep(ping_s)
 
     def _lose(self, reason: str) -> None:
         if self._lost is None:
@@ -255,6 +276,8 @@ class AgentSession:
             self._pipe.close()
             for task in self._tasks.values():
                 task.wake()
+            self._hearing.set()
+            self._tell()
 
 
 def command() -> tuple[str, str]:

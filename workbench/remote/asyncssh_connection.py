@@ -7,6 +7,7 @@ refused login is never tried again by itself: some sites lock the account after 
 from __future__ import annotations
 
 import asyncio
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import AsyncExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,7 @@ from workbench.ports import Prompter
 from workbench.remote import known_hosts
 from workbench.remote.agent_connection import PING_S, AgentConnection
 from workbench.remote.login import Login
+from workbench.remote.reach import reach
 from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
 
 if TYPE_CHECKING:
@@ -91,6 +93,7 @@ class _Login(Login):
             return await asyncssh.connect(
                 options.hostname,
                 options.port,
+                sock=await self._reached(),
                 username=options.user,
                 config=None,
                 tunnel=self._tunnel if self._tunnel is not None else (),
@@ -101,6 +104,12 @@ class _Login(Login):
                 client_keys=None,
                 keepalive_interval=30,
             )
+
+    async def _reached(self) -> socket.socket | None:
+        """A connection to the host itself; none where it is reached through something else."""
+        if self._tunnel is not None or self.options.proxy_command:
+            return None
+        return await reach(self.options.hostname, self.options.port)
 
     def _known(self) -> asyncssh.SSHKnownHosts:
         import asyncssh
@@ -150,6 +159,8 @@ class _Login(Login):
     async def next_key(self) -> Any:
         """The next of the user's keys; its passphrase is asked for only when its turn comes."""
         import asyncssh
+
+        self.offered = True
 
         if self.once("agent") and (keys := await self._agent_keys()):
             return keys
@@ -239,8 +250,14 @@ def _translated(login: _Login) -> Iterator[None]:
     except asyncssh.KeyExchangeFailed as error:
         reason = f'it offers only old or unusual ciphers ({error.reason}); set `connection = "paramiko"`'
         raise ConnectionFailed(alias, reason) from error
+    except asyncssh.ConnectionLost as error:
+        raise login.broken_off(where, error.reason) from error
+    except asyncssh.DisconnectError as error:
+        if login.offered:  # it has taken its leave after what it was given: that is a no
+            raise login.denied(error.reason) from error
+        raise login.broken_off(where, error.reason) from error
     except asyncssh.Error as error:
-        raise ConnectionFailed(alias, f"the connection to {where} was broken off ({error.reason})") from error
+        raise login.broken_off(where, error.reason) from error
     except OSError as error:
         raise login.options.unreachable(error) from error
 

@@ -13,6 +13,7 @@ import asyncio
 import hashlib
 import importlib.util
 import logging
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,7 +28,7 @@ MANIFEST = "MANIFEST"
 _CARRIED = {".json", ".md", ".py", ".safetensors", ".sbatch", ".toml", ".typed", ".xyz"}
 _LEFT_OUT = {"__pycache__", "tests"}
 _HASH_LETTERS = 16
-RELIED_ON_S = 86400.0
+_RELIED_ON_S = 86400.0
 """How long a deployed folder is relied on: nobody's cleaning removes it within two days of a deployment."""
 
 
@@ -39,6 +40,29 @@ class Bundle:
     """Follows from the content alone."""
     files: Mapping[str, bytes]
     """By path, the manifest last."""
+
+
+class DeployedCode:
+    """The code of this program on one host: there when it is asked for, and looked after once a day."""
+
+    def __init__(self, connection: Connection, work_folder: str) -> None:
+        self._connection = connection
+        self._work_folder = work_folder
+        self._folder: str | None = None
+        self._seen_at = 0.0
+        self._deploying = asyncio.Lock()
+
+    async def folder(self) -> str:
+        """Where it is, put there first where it is not."""
+        async with self._deploying:
+            if self._folder is None or time.time() - self._seen_at > _RELIED_ON_S:
+                self._folder = await deploy(self._connection, f"{self._work_folder}/code")
+                self._seen_at = time.time()
+            return self._folder
+
+    def doubt(self) -> None:
+        """Something went wrong that may come from its being gone: look when it is next asked for."""
+        self._folder = None
 
 
 async def deploy(connection: Connection, folder: str) -> str:

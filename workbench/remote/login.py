@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workbench.errors import LoginRefused
+from workbench.errors import ConnectionFailed, LoginBroken, LoginRefused
 from workbench.ports import Prompter, Question
 from workbench.remote.ssh_config import SshOptions
 
@@ -16,6 +16,8 @@ class Login:
         self._prompter = prompter
         self._tried: set[str] = set()
         self._given_up = False
+        self.offered = False
+        """Whether anything was given to the host by which it could know the user."""
 
     def once(self, way: str) -> bool:
         """Whether a way to log in was not tried yet."""
@@ -27,6 +29,7 @@ class Login:
         """An answer of the user's; none, for good, once they have given up."""
         if self._given_up:
             return None
+        self.offered = True
         # What a host says is not to be believed: no control sequences, and one line.
         plain = " ".join("".join(letter if letter.isprintable() else " " for letter in text).split())
         answer = await self._prompter.ask(Question(self.alias, plain, secret))
@@ -43,14 +46,21 @@ class Login:
             return self.options.accepts_new
         return await self._prompter.trust(self.alias, kind, fingerprint)
 
-    def denied(self) -> LoginRefused:
+    def broken_off(self, where: str, said: str) -> ConnectionFailed:
+        """The connection has ended before there was an answer."""
+        if self.offered:
+            return LoginBroken(self.alias, f"the connection to {where} ended during the login ({said})")
+        return ConnectionFailed(self.alias, f"the connection to {where} was broken off ({said})")
+
+    def denied(self, said: str = "") -> LoginRefused:
         """Why the user is not let in."""
         if self._given_up:
             return LoginRefused(self.alias, "the login was given up")
+        said = f" ({said})" if said else ""
         return LoginRefused(
             self.alias,
-            f"it does not let {self.options.user} in; check user, key, password or code, and connect again "
-            "when you are ready: it is not tried again by itself",
+            f"it does not let {self.options.user} in{said}; check user, key, password or code, and connect "
+            "again when you are ready: it is not tried again by itself",
         )
 
     def bad_key(self, path: object, error: Exception) -> LoginRefused:

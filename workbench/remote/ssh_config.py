@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from workbench.errors import ConnectionFailed
+from workbench.errors import ConnectionFailed, Unreachable
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,13 +78,13 @@ class SshOptions:
             public for path in self.identity_files if (public := path.with_name(f"{path.name}.pub")).is_file()
         ]
 
-    def unreachable(self, error: OSError) -> ConnectionFailed:
+    def unreachable(self, error: OSError) -> Unreachable:
         """The sentence for a host that does not answer at all."""
         # What the event loop puts into strerror is its own; a resolver's numbers are negative.
         number = error.errno or 0
         said = os.strerror(number) if number > 0 else error.strerror or str(error)
         reason = f"{self.hostname}:{self.port} cannot be reached ({said}); check the network, or the name"
-        return ConnectionFailed(self.target.alias, reason)
+        return Unreachable(self.target.alias, reason)
 
 
 async def resolve(target: SshTarget) -> SshOptions:

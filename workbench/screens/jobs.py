@@ -9,10 +9,11 @@ from textual.app import ComposeResult
 from textual.widgets import Footer, Input, Static
 
 from workbench.commands import JOBS, bindings
-from workbench.messages import NewRun, OpenRun
+from workbench.messages import NewRun, OpenRun, ShowQueue
 from workbench.model.job import Job, JobState
 from workbench.model.run import Run
 from workbench.plain import plain
+from workbench.report import start_expected
 from workbench.screens.job_screen import JobScreen
 from workbench.widgets import words
 from workbench.widgets.job_columns import COLUMNS, matching, ordered, search_text
@@ -102,6 +103,10 @@ class JobsScreen(JobScreen):
         """Ask what to run."""
         self.post_message(NewRun())
 
+    def action_queue(self) -> None:
+        """Show all jobs in a cluster's queue."""
+        self.post_message(ShowQueue())
+
     def action_filter(self) -> None:
         """Ask for the words of the filter."""
         field = self.query_one("#filter", Input)
@@ -187,7 +192,7 @@ class JobsScreen(JobScreen):
 
     def _draw_detail(self) -> None:
         job = self._table.job if self._shown else None
-        self.query_one("#detail", Static).update(_detail(job, self._runs) if job else "")
+        self.query_one("#detail", Static).update(_detail(job, self._runs, self._now) if job else "")
 
 
 def _counts(jobs: Sequence[Job]) -> list[str]:
@@ -199,7 +204,7 @@ def _counts(jobs: Sequence[Job]) -> list[str]:
     return counts + ([f"{waiting:,} waiting"] if waiting else [])
 
 
-def _detail(job: Job, runs: Mapping[str, Run]) -> Text:
+def _detail(job: Job, runs: Mapping[str, Run], now: float) -> Text:
     """Two lines: what it is asked to do and where; why it is in the state that it is in."""
     run = job.spec.run
     asked = f"{run.experiment} of {run.model} on {run.device}"
@@ -207,7 +212,9 @@ def _detail(job: Job, runs: Mapping[str, Run]) -> Text:
     asked += f": {', '.join(plans)}" if plans else ""
     known = runs.get(job.id)
     why = (known.failure if known and known.failure else "") or job.status.reason
-    why = f"{words.state_text(job.state)}: {why}" if why else ""
+    why = f"{words.job_state_text(job)}: {why}" if why else ""
+    if starts := start_expected(job.status.expected_start_at, now):
+        why = f"{why}; {starts}" if why else starts
     if not why and job.resubmitted_from:
         why = f"resubmitted from {job.resubmitted_from}"
     text = Text(plain(asked), no_wrap=True, overflow="ellipsis")

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, get_args, get_origin, get_type_hints
 
 from jobs.spec import RunSpec, SpecError
 from workbench.model.job import JobSpec, Resources
 
 TIME_LIMIT = "time_limit"
+MEMORY = "memory"
+LINKS = "links"
 _PARAMETERS = "parameters."
 _LABELS = {
     "name": "name",
     "allow_pickle": "allow pickle",
     TIME_LIMIT: "time limit, minutes",
+    MEMORY: "memory, MB",
+    LINKS: "links of a chain",
     "parameters.sizes": "sizes, atoms",
     "parameters.n_atoms": "size, atoms",
     "parameters.n_labelled": "labelled, how many",
@@ -29,7 +33,7 @@ class SpecField:
     """One line of the form."""
 
     key: str
-    """As in the spec's JSON, with a dot; or `time_limit`."""
+    """As in the spec's JSON, with a dot; or one of the resources."""
     label: str
     text: str
 
@@ -40,7 +44,26 @@ def fields_of(spec: RunSpec, resources: Resources) -> list[SpecField]:
     keys += [_PARAMETERS + item.name for item in fields(spec.parameters)]
     record = json.loads(spec.to_json())
     lines = [SpecField(key, _label(key), _text(_value(record, key))) for key in keys]
-    return [*lines, SpecField(TIME_LIMIT, _label(TIME_LIMIT), f"{resources.time_limit_s / 60:g}")]
+    return [*lines, *resource_fields(resources, chains=spec.goes_on)]
+
+
+def resource_fields(resources: Resources, *, chains: bool) -> list[SpecField]:
+    """The lines that ask the scheduler for something."""
+    texts = {TIME_LIMIT: f"{resources.time_limit_s / 60:g}", MEMORY: _text(resources.memory_mb)}
+    if chains:
+        texts[LINKS] = str(resources.links)
+    return [SpecField(key, _label(key), text) for key, text in texts.items()]
+
+
+def with_resources(resources: Resources, texts: Mapping[str, str]) -> Resources:
+    """`resources` with these lines put in.
+
+    Raises:
+        SpecError: One of them cannot be understood.
+    """
+    for key, text in texts.items():
+        resources = replace(resources, **_asked(key, text))  # type: ignore[arg-type]  # by its own names
+    return resources
 
 
 def problems(spec: RunSpec, texts: Mapping[str, str]) -> dict[str, str]:
@@ -65,10 +88,9 @@ def job_spec(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> J
 
 def _changed(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> JobSpec:
     record = json.loads(spec.to_json())
-    limit_s = resources.time_limit_s
+    asked = {key: text for key, text in texts.items() if key in (TIME_LIMIT, MEMORY, LINKS)}
     for key, text in texts.items():
-        if key == TIME_LIMIT:
-            limit_s = _seconds(text)
+        if key in asked:
             continue
         owner, name, part = (spec, key, record)
         if key.startswith(_PARAMETERS):
@@ -76,8 +98,22 @@ def _changed(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> J
             owner, part = spec.parameters, record["parameters"]  # type: ignore[assignment]
         part[name] = _parsed(text, get_type_hints(type(owner))[name])
     changed = RunSpec.from_json(json.dumps(record))
-    values = {item.name: getattr(resources, item.name) for item in fields(Resources)}
-    return JobSpec(changed, Resources(**{**values, "time_limit_s": limit_s, "cpus": changed.threads}))
+    return JobSpec(changed, replace(with_resources(resources, asked), cpus=changed.threads))
+
+
+def _asked(key: str, text: str) -> dict[str, int | None]:
+    """What a line asks the scheduler for, by the name in `Resources`."""
+    if key == TIME_LIMIT:
+        return {"time_limit_s": _seconds(text)}
+    if key == MEMORY:
+        return {"memory_mb": _whole(key, text) if text.strip() else None}
+    return {"links": _whole(key, text)}
+
+
+def _whole(key: str, text: str) -> int:
+    if not (text.strip().isascii() and text.strip().isdigit() and int(text) > 0):
+        raise SpecError(f"The spec's {key} should be a whole number, 1 or more, not {text!r}.")
+    return int(text)
 
 
 def _parsed(text: str, hint: Any) -> Any:

@@ -52,7 +52,7 @@ COLUMNS: Sequence[Column] = (
     Column(
         "state",
         13,
-        lambda job, _run, _now: words.state_text(job.state),
+        lambda job, _run, _now: words.job_state_text(job),
         lambda job, _run, _now: (not job.state.is_over, _reversed_text(job.state)),
     ),
     Column(
@@ -135,7 +135,7 @@ def ordered(
 def search_text(job: Job) -> str:
     """What a filter looks in."""
     run = job.spec.run
-    state = words.state_text(job.state)
+    state = words.job_state_text(job)
     return plain(
         f"{job.id} {state} {job.state} {job.spec.name} {run.experiment} {run.model} {job.profile} "
         f"{job.status.node} {job.status.reason}"

@@ -10,7 +10,7 @@ from workbench.model.job import Job
 from workbench.model.run import Run
 from workbench.model.series import Series
 from workbench.plain import plain
-from workbench.report import duration
+from workbench.report import duration, start_expected
 from workbench.widgets import words
 from workbench.widgets.lines import short
 
@@ -43,12 +43,12 @@ class RunHeader(Widget):
 
     def show(self, job: Job, run: Run, now: float) -> None:
         """Draw these, where they have changed."""
-        state = words.state_text(job.state)
+        state = words.job_state_text(job)
         facts = [plain(job.spec.run.experiment), job.id, plain(job.status.node or job.profile)]
         if run.attempt > 1:
             facts.append(f"attempt {run.attempt}")
         facts.append(duration(job.elapsed_s(now)))
-        progress = self._progress(job, run)
+        progress = self._progress(job, run, now)
         if age := words.job_age(job, now):
             progress += f"  as of {age} ago" if job.as_of else "  not heard of yet"
         lines = (state, plain(job.spec.name), "  ".join(facts), progress)
@@ -57,10 +57,14 @@ class RunHeader(Widget):
             self._lines, self._tone = lines, tone
             self.refresh()
 
-    def _progress(self, job: Job, run: Run) -> str:
+    def _progress(self, job: Job, run: Run, now: float) -> str:
         fraction = words.fraction_done(job, run)
         if fraction is None:
-            return plain(job.status.reason) or f"no progress reported{'' if job.state.is_over else ' yet'}"
+            starts = start_expected(job.status.expected_start_at, now)
+            said = [plain(job.status.reason), starts]
+            return (
+                "; ".join(filter(None, said)) or f"no progress reported{'' if job.state.is_over else ' yet'}"
+            )
         parts = [f"{int(fraction * 100)}%"]
         if left := words.eta(job, run):
             parts.append(f"{left} left")

@@ -18,6 +18,8 @@ SYMBOLS = {
 }
 """The rest ended badly, and share one."""
 _FAILED = "✗"
+HELD = "‖ held"
+"""Of a job that somebody keeps from starting."""
 _LABELS = {JobState.OUT_OF_MEMORY: "no memory", JobState.NODE_FAIL: "node failed"}
 _TONES = {
     JobState.RUNNING: "running",
@@ -35,6 +37,11 @@ _EIGHTHS = " ▏▎▍▌▋▊▉█"
 def state_text(state: JobState) -> str:
     """Symbol and word: `▶ running`."""
     return f"{SYMBOLS.get(state, _FAILED)} {_LABELS.get(state, state.value.lower())}"
+
+
+def job_state_text(job: Job) -> str:
+    """The same of a job, which may be held."""
+    return HELD if job.status.held_by else state_text(job.state)
 
 
 def state_tone(state: JobState) -> str:

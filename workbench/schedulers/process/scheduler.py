@@ -7,7 +7,6 @@ same over SSH as here.
 
 from __future__ import annotations
 
-import asyncio
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -15,8 +14,9 @@ from typing import Any
 
 from workbench.errors import SchedulerError
 from workbench.model.job import Job, JobKey, JobState, JobStatus
-from workbench.ports import Connection
-from workbench.remote import bundle
+from workbench.model.pulse import Pulse
+from workbench.ports import Connection, StartEstimate
+from workbench.remote.bundle import DeployedCode
 
 _GRACE_S = 10.0
 """Between SIGTERM and SIGKILL."""
@@ -32,6 +32,7 @@ class ProcessScheduler:
     def __init__(
         self,
         connection: Connection,
+        code: DeployedCode,
         work_folder: str,
         *,
         slots: int = 1,
@@ -39,24 +40,55 @@ class ProcessScheduler:
         grace_s: float = _GRACE_S,
     ) -> None:
         self._connection = connection
+        self._code = code
         self._work_folder = work_folder
         self._slots = slots
         self._python = python
         self._grace_s = grace_s
-        self._code: str | None = None
-        self._code_at = 0.0
-        self._deploying = asyncio.Lock()
+        self.pulse = Pulse()
+        """How often the host was asked."""
+        self.desk = None
+        """There are no jobs but ours."""
 
     async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
         """Have `argv` run in the job's folder when its turn has come."""
+        if job.spec.resources.links > 1:
+            raise SchedulerError("Only Slurm chains jobs: give this one all the time that it needs.")
         return self._key(await self._start("submit", job, argv=list(argv), env=dict(env)))
 
-    async def requeue(self, job: Job) -> JobKey:
-        """Start a job that is over once more, in the same folder and by the same script."""
+    async def requeue(
+        self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> JobKey:
+        """Start a job that is over once more, in the same folder and by the same script.
+
+        All that a job can ask for here stands beside the script.
+        """
         return self._key(await self._start("requeue", job))
 
     def stir(self) -> None:
         """Nothing: every poll asks the host."""
+
+    def attend(self, looking: bool) -> None:
+        """Nothing: what is asked of a host costs it little."""
+
+    async def hold(self, job: Job) -> None:
+        """Keep a job that waits from starting; it gives up its place in the queue."""
+        await self._ask("hold", [_request(job)])
+
+    async def release(self, job: Job) -> None:
+        """Let a job go that is held; it takes its place at the end of the queue."""
+        await self._ask("release", [_request(job)])
+
+    async def estimate(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> StartEstimate:
+        """Refuse: there is nobody to ask.
+
+        Raises:
+            SchedulerError: Always.
+        """
+        raise SchedulerError(
+            f"{self._connection.host} has no scheduler that could say when: a run starts there as soon as "
+            f"fewer than {self._slots} others do ({job.profile} in the configuration)."
+        )
 
     async def cancel(self, job: Job) -> None:
         """Ask a job to end."""
@@ -66,8 +98,10 @@ class ProcessScheduler:
         """What is known of these jobs; one command."""
         if not jobs:
             return {}
+        began = time.monotonic()
         answers = await self._ask("status", [_request(job) for job in jobs])
         now = time.time()
+        self.pulse = Pulse(self.pulse.n_polls + 1, None, now, time.monotonic() - began)
         return {
             job.id: _status(answer)
             for job, answer in zip(jobs, answers, strict=True)
@@ -89,10 +123,10 @@ class ProcessScheduler:
         """One answer to each request."""
         argv = [self._python, "-E", "-S", "-m", "jobs.detach", command]
         lines = "".join(json.dumps(request) + "\n" for request in requests)
-        code = await self._code_folder()
-        done = await self._connection.run(argv, stdin=lines.encode(), cwd=code, check=False)
+        folder = await self._code.folder()
+        done = await self._connection.run(argv, stdin=lines.encode(), cwd=folder, check=False)
         if done.exit_status != 0:
-            self._code = None  # it may be the code that is gone: the next time it is put back
+            self._code.doubt()
             said = done.stderr.decode(errors="replace").strip().splitlines()
             sentence = said[-1] if said else f"the command ended with {done.exit_status}"
             if done.exit_status in _NO_COMMAND:
@@ -108,14 +142,6 @@ class ProcessScheduler:
                 f"{done.stdout[:200].decode(errors='replace')!r}."
             )
         return answers
-
-    async def _code_folder(self) -> str:
-        """Where `jobs` is on the host, seen to once a day."""
-        async with self._deploying:
-            if self._code is None or time.time() - self._code_at > bundle.RELIED_ON_S:
-                self._code = await bundle.deploy(self._connection, f"{self._work_folder}/code")
-                self._code_at = time.time()
-        return self._code
 
     def _key(self, answer: Mapping[str, Any]) -> JobKey:
         return JobKey(self._connection.host, answer["id"], answer["submitted_at"])
@@ -134,4 +160,5 @@ def _status(answer: Mapping[str, Any]) -> JobStatus:
         ended_at=answer.get("ended_at"),
         exit_code=answer.get("exit_code"),
         node=answer.get("node", ""),
+        held_by=answer.get("held_by", ""),
     )

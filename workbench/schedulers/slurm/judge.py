@@ -22,6 +22,40 @@ _OTHER_JOB_S = 600.0
 """A job that was submitted so long before ours has its number from an earlier count."""
 
 
+class Judge:
+    """Judges one poll after another; what the queue says again of a job is not judged again."""
+
+    def __init__(self) -> None:
+        self.absences = Absences()
+        self.offset = 0.0
+        """How far the host's clock is behind ours."""
+        self._going_on: dict[str, tuple[Sequence[QueueEntry], JobStatus]] = {}
+        """What the queue said of a job that is not over, and what that means."""
+
+    def statuses(self, jobs: Sequence[Job], answer: Answer, now: float) -> Mapping[str, JobStatus]:
+        """Where the jobs are, as far as that is known; `now` is by our clock."""
+        if answer.now is not None:
+            offset = clock_offset(now - answer.now, self.offset)
+            if offset != self.offset:
+                self.offset, self._going_on = offset, {}
+        before, self._going_on = self._going_on, {}
+        statuses = {}
+        for job in jobs:
+            entries = entries_of(job, answer)
+            known = before.get(job.id)
+            if known is not None and known[0] == entries:
+                statuses[job.id] = known[1]
+                self._going_on[job.id] = known
+                continue
+            absent_s = self.absences.seconds(job.id, is_absent(job, answer), now)
+            status = status_of(job, answer, absent_s=absent_s, offset=self.offset)
+            if status is not None:
+                statuses[job.id] = status
+                if entries and not status.state.is_over:
+                    self._going_on[job.id] = (entries, status)
+        return statuses
+
+
 class Absences:
     """Since when a job is nowhere to be found."""
 
@@ -50,8 +84,8 @@ def clock_offset(measured: float, before: float) -> float:
 def entries_of(job: Job, answer: Answer) -> Sequence[QueueEntry]:
     """What the queue says of a job: one entry, or one for each part of an array."""
     if job.key is None:
-        return answer.by_name.get(f"mw:{job.id}", ())
-    named = answer.by_name.get(job.key.native_id, ())
+        return answer.by_token.get(f"mw:{job.id}", ())
+    named = answer.by_number.get(job.key.native_id, ())
     # A site may put words of its own into comments: only another job's token tells against it.
     ours = f"mw:{job.id}:"
     return [entry for entry in named if entry.token.startswith(ours) or not entry.token.startswith("mw:")]
@@ -139,6 +173,7 @@ def _from_queue(entries: Sequence[QueueEntry]) -> JobStatus:
         ended_at=entry.ended_at if over else None,
         node=entry.node,
         expected_start_at=entry.started_at if waits else None,
+        held_by=entry.held_by,
     )
 
 

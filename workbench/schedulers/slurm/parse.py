@@ -17,15 +17,20 @@ from functools import cached_property, lru_cache
 
 from workbench.model.job import JobState
 from workbench.model.queue import QueueEntry
-from workbench.schedulers.slurm.states import job_state
+from workbench.ports import StartEstimate
+from workbench.schedulers.slurm.states import ending, explained, job_state
 
-QUEUE_FIELDS = ("%F", "%K", "%T", "%r", "%V", "%S", "%e", "%N", "%P", "%q", "%a", "%Z", "%k", "%j")
+QUEUE_FIELDS = (
+    "%F", "%K", "%T", "%r", "%V", "%S", "%e", "%N", "%P", "%q", "%a", "%D", "%C", "%l", "%Z", "%k", "%j"
+)  # fmt: skip
 """For `squeue -o`: in the order of `QueueEntry`, names last."""
 ACCOUNT_FIELDS = (
     "JobID", "State", "ExitCode", "Submit", "Start", "End", "NodeList", "Comment", "JobName"
 )  # fmt: skip
 """For `sacct --format`."""
 _NOTHING = frozenset({"", "N/A", "None", "NONE", "(null)", "Unknown", "UNLIMITED", "None assigned"})
+_CUT = "\udcff"
+"""A lone surrogate: decoding makes none."""
 _FIRST_TIME = 1.0
 _LAST_TIME = 4102444800.0
 
@@ -40,8 +45,8 @@ class Marks:
     @classmethod
     def new(cls) -> Marks:
         """Such as are in no text yet, and mean nothing to a shell or in a regular expression."""
-        nonce = secrets.token_hex(6)
-        return cls(record=f"~r{nonce}~", field=f"~f{nonce}~")
+        nonce = secrets.token_hex(4)
+        return cls(record=f"~r{nonce}", field=f"~f{nonce}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,13 +90,22 @@ class Answer:
     """Of `squeue` and `sacct`: what they said where they failed."""
     now: float | None = None
     """By the host's clock; none where the answer is cut short."""
+    entries: Mapping[str, QueueEntry] = field(default_factory=dict)
+    """The queue by what was said of each job: what is said again need not be read again."""
 
     @cached_property
-    def by_name(self) -> Mapping[str, Sequence[QueueEntry]]:
-        """The queue by number, and by `mw:ID` where a token says whose it is."""
+    def by_number(self) -> Mapping[str, Sequence[QueueEntry]]:
+        """The queue by the number of the job; an array's parts share one."""
         named = defaultdict(list)
         for entry in self.queue:
             named[entry.native_id].append(entry)
+        return named
+
+    @cached_property
+    def by_token(self) -> Mapping[str, Sequence[QueueEntry]]:
+        """The queue by `mw:ID`, of the jobs whose token says whose they are."""
+        named = defaultdict(list)
+        for entry in self.queue:
             if entry.token.startswith("mw:"):
                 named[entry.token.rpartition(":")[0]].append(entry)
         return named
@@ -108,27 +122,30 @@ class Submitted:
     at: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """What `sbatch --test-only` says."""
-
-    starts_at: float | None
-    node: str
-    said: str
-
-
-def parse_answer(data: bytes, marks: Marks) -> Answer:
-    """The answer of `poll.sh`."""
+def parse_answer(data: bytes, marks: Marks, before: Answer | None = None) -> Answer:
+    """The answer of `poll.sh`; what has not changed since the one `before` is taken from there."""
+    known = before.entries if before is not None else {}
+    entries: dict[str, QueueEntry] = {}
     queue: list[QueueEntry] = []
     accounts: dict[str, AccountEntry] = {}
     sentinels: dict[str, Sentinel] = {}
     failures: dict[str, str] = {}
     now = None
-    for kind, rest in parse_records(data, marks):
+    # The separators are others each time; what stands for them here is in no text that was decoded.
+    text = data.decode(errors="replace").replace(marks.field, _CUT)
+    for record in text.split(marks.record)[1:]:
+        record = record.removesuffix("\n")
+        entry = known.get(record)
+        if entry is not None:
+            entries[record] = entry
+            queue.append(entry)
+            continue
+        kind, *rest = record.split(_CUT)
         if kind == "queue" and len(rest) == len(QUEUE_FIELDS):
-            queue.append(_queue_entry(rest))
+            entries[record] = entry = _queue_entry(rest)
+            queue.append(entry)
         elif kind == "accounts":
-            accounts.update(_accounts(marks.field.join(rest), marks))
+            accounts.update(_accounts(_CUT.join(rest)))
         elif kind == "sentinel" and len(rest) == 2:
             sentinel = parse_sentinel(rest[1])
             if sentinel is not None:
@@ -137,7 +154,7 @@ def parse_answer(data: bytes, marks: Marks) -> Answer:
             failures[rest[0]] = rest[1].strip()
         elif kind == "now" and rest:
             now = parse_time(rest[0])
-    return Answer(queue, accounts, sentinels, failures, now)
+    return Answer(queue, accounts, sentinels, failures, now, entries)
 
 
 def parse_submitted(data: bytes, marks: Marks) -> Submitted | None:
@@ -153,12 +170,12 @@ def parse_submitted(data: bytes, marks: Marks) -> Submitted | None:
     return None
 
 
-def parse_estimate(said: str) -> Estimate:
+def parse_estimate(said: str) -> StartEstimate:
     """What `sbatch --test-only` says on its stderr."""
-    found = re.search(r"to start at (\S+) using .*? (?:on nodes|on) (\S+)", said)
+    found = re.search(r"to start at (\S+) using .*? (?:on nodes|on) (\S+)(?: in partition (\S+))?", said)
     if not found:
-        return Estimate(None, "", said.strip())
-    return Estimate(parse_time(found[1]), found[2], said.strip())
+        return StartEstimate(None, "", "", said.strip())
+    return StartEstimate(parse_time(found[1]), found[2], found[3] or "", said.strip())
 
 
 def parse_sentinel(text: str) -> Sentinel | None:
@@ -197,6 +214,16 @@ def parse_time(text: str) -> float | None:
     return seconds if _FIRST_TIME <= seconds <= _LAST_TIME else None
 
 
+@lru_cache(maxsize=256)
+def parse_duration(text: str) -> float | None:
+    """Seconds, from `2-03:04:05`, `3:04:05` or `4:05`; none for no limit."""
+    found = re.fullmatch(r"(?:(?:(\d{1,5})-)?(\d{1,4}):)?(\d{1,4}):(\d{1,2})", text.strip(), re.ASCII)
+    if not found:
+        return None
+    days, hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(((24 * days + hours) * 60 + minutes) * 60 + seconds)
+
+
 def parse_exit(text: str) -> int | None:
     """A `code:signal` of sacct as a shell's exit status."""
     found = re.fullmatch(r"(\d{1,5}):(\d{1,3})", text.strip(), re.ASCII)
@@ -215,16 +242,18 @@ def parse_records(data: bytes, marks: Marks) -> Iterator[tuple[str, list[str]]]:
 
 def _queue_entry(fields: Sequence[str]) -> QueueEntry:
     native_id, tasks, said, reason, submitted, started, ended, node, *more, name = fields
-    partition, qos, account, folder, token = more
+    partition, qos, account, n_nodes, n_cpus, limit, folder, token = more
     state = job_state(said)
     if said == "CONFIGURING":
         reason = said
+    reason = "" if reason in _NOTHING else reason
     return QueueEntry(
         native_id=native_id,
         tasks=_text(tasks),
         state=state,
         said_state=said,
-        reason="" if reason in _NOTHING else reason,
+        reason=reason,
+        why=ending(state, said) if state.is_over else explained(reason),
         submitted_at=parse_time(submitted),
         started_at=parse_time(started),
         ended_at=parse_time(ended),
@@ -232,16 +261,19 @@ def _queue_entry(fields: Sequence[str]) -> QueueEntry:
         partition=_text(partition),
         qos=_text(qos),
         account=_text(account),
+        n_nodes=_whole(n_nodes),
+        n_cpus=_whole(n_cpus),
+        time_limit_s=parse_duration(limit),
         folder=folder,
         token=_text(token),
         name=name,
     )
 
 
-def _accounts(text: str, marks: Marks) -> Iterator[tuple[str, AccountEntry]]:
+def _accounts(text: str) -> Iterator[tuple[str, AccountEntry]]:
     # A name with a newline makes lines that have not as many fields, and are passed over.
     for line in text.split("\n"):
-        fields = line.split(marks.field)
+        fields = line.split(_CUT)
         if len(fields) != len(ACCOUNT_FIELDS):
             continue
         native_id, said, exit_code, submitted, started, ended, node, token, _ = fields
@@ -260,6 +292,10 @@ def _accounts(text: str, marks: Marks) -> Iterator[tuple[str, AccountEntry]]:
                 token=_text(token),
             ),
         )
+
+
+def _whole(text: str) -> int | None:
+    return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None
 
 
 def _text(value: str) -> str:

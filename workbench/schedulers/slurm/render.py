@@ -43,12 +43,26 @@ def render(job: Job, argv: Sequence[str], env: Mapping[str, str], settings: Slur
     parts = {
         "DIRECTIVES": "\n".join(f"#SBATCH {line}" for line in _directives(job, settings)),
         "WARN_S": str(min(settings.warn_s, int(job.spec.resources.time_limit_s) // 2)),
+        "LINKS": str(_links(job, settings)),
         "FOLDER": _quoted(job.folder, "The run's folder"),
         "SETUP": "\n".join(_setup(settings.setup)),
         "ENVIRONMENT": "\n".join(_environment(env)),
         "COMMAND": _command(argv),
     }
     return re.sub(r"@([A-Z_]+)@", lambda found: parts[found[1]], _template())
+
+
+def _links(job: Job, settings: SlurmSettings) -> int:
+    asked = job.spec.resources
+    if asked.links > 1:
+        if not job.spec.run.goes_on:
+            raise SchedulerError(
+                f"A {job.spec.run.experiment} begins anew each time, so a chain brings it no further: "
+                "ask for more time instead."
+            )
+        if (asked.qos or settings.qos).casefold() == "intr":
+            raise SchedulerError("The QOS INTR is for tests by hand: chain jobs in another one.")
+    return max(1, asked.links)
 
 
 @cache

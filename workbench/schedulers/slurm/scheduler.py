@@ -11,23 +11,25 @@ which is above 1 where a job was put into the queue again after Slurm had forgot
 from __future__ import annotations
 
 import asyncio
+import gzip
 import re
 import time
+import zlib
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
-from importlib import resources as package_files
+from dataclasses import replace
 
 from workbench.errors import SchedulerError, SubmissionUnclear
 from workbench.model.job import Job, JobKey, JobStatus
-from workbench.model.queue import QueueEntry
-from workbench.ports import Connection
-from workbench.schedulers.slurm.judge import Absences, clock_offset, is_absent, status_of
+from workbench.model.pulse import Pulse
+from workbench.ports import Connection, StartEstimate
+from workbench.schedulers.slurm.asking import ask, garbled
+from workbench.schedulers.slurm.desk import SlurmDesk
+from workbench.schedulers.slurm.judge import Judge
 from workbench.schedulers.slurm.pace import Pace
 from workbench.schedulers.slurm.parse import (
     ACCOUNT_FIELDS,
     QUEUE_FIELDS,
     Answer,
-    Estimate,
     Marks,
     Submitted,
     parse_answer,
@@ -55,10 +57,17 @@ class SlurmScheduler:
         self._clock = clock
         self.pace = pace or Pace()
         """How often the queue is asked for."""
-        self._offset = 0.0
-        self._absences = Absences()
-        self.queue: Sequence[QueueEntry] = ()
-        """All jobs of the user's at the last poll, also those that this program did not start."""
+        self._judge = Judge()
+        self._answer = Answer()
+        self._heard_at: float | None = None
+        self._took_s = 0.0
+        self.desk = SlurmDesk(connection)
+        """All jobs of the user's, also those that this program did not start."""
+
+    @property
+    def pulse(self) -> Pulse:
+        """How often the queue is asked for, and when that was last."""
+        return Pulse(self.pace.n_polls, self.pace.interval_s, self._heard_at, self._took_s)
 
     async def submit(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> JobKey:
         """Put the job into the queue; once, however often it is asked for.
@@ -74,18 +83,12 @@ class SlurmScheduler:
         """What is new of these jobs: one command, however many they are, or none while it is too early."""
         if not self.pace.is_due(job.id for job in jobs):
             return {}
+        began = time.monotonic()
         answer = await self._asked(jobs)
-        now = self._clock()
-        if answer.now is not None:
-            self._offset = clock_offset(now - answer.now, self._offset)
-        self.queue = answer.queue
-        statuses = {}
-        for job in jobs:
-            absent_s = self._absences.seconds(job.id, is_absent(job, answer), now)
-            status = status_of(job, answer, absent_s=absent_s, offset=self._offset)
-            if status is not None:
-                statuses[job.id] = status
-        changed = any(statuses.get(job.id, job.status) != job.status for job in jobs)
+        self._heard_at, self._took_s = self._clock(), time.monotonic() - began
+        statuses = self._judge.statuses(jobs, answer, self._heard_at)
+        news = "squeue" not in answer.failures and self.desk.hear(answer.queue, self._judge.offset)
+        changed = news or any(statuses.get(job.id, job.status) != job.status for job in jobs)
         self.pace.asked((job.id for job in jobs), changed=changed)
         return statuses
 
@@ -99,11 +102,16 @@ class SlurmScheduler:
         asked = "".join(_line(job) for job in jobs)
         queue_format = f"{marks.record}queue{marks.field}{marks.field.join(QUEUE_FIELDS)}"
         account_format = ",".join(ACCOUNT_FIELDS)
-        data = await self._ask("poll", marks, queue_format, account_format, stdin=asked.encode())
-        # A long queue takes its time, in which the screens go on.
-        answer = await asyncio.to_thread(parse_answer, data, marks)
+        stdin = gzip.compress(asked.encode(), compresslevel=1)
+        data = await ask(self._connection, "poll", marks, queue_format, account_format, stdin=stdin)
+        try:
+            # A long queue takes its time, in which the screens go on.
+            answer = await asyncio.to_thread(_read, data, marks, self._answer)
+        except (OSError, EOFError, zlib.error):
+            raise SchedulerError(garbled(self._connection.host, "the poll", data)) from None
         if answer.now is None:
-            raise SchedulerError(self._garbled("the poll", data))
+            raise SchedulerError(garbled(self._connection.host, "the poll", data))
+        self._answer = answer
         failed = answer.failures.get("squeue")
         if failed is not None and not answer.accounts and not answer.sentinels:
             raise SchedulerError(
@@ -111,43 +119,61 @@ class SlurmScheduler:
             )
         return answer
 
+    def attend(self, looking: bool) -> None:
+        """Ask more rarely while nobody looks."""
+        self.pace.attend(looking)
+
     def stir(self) -> None:
         """Let the next poll ask, and those after it more often for a while."""
         self.pace.stir()
 
     async def cancel(self, job: Job) -> None:
         """Ask a job to end; one that has ended already is left as it is."""
-        if job.key is None:
-            raise SchedulerError(
-                f"It is not known yet whether job {job.id} is in the queue: try again in a moment."
-            )
         self.pace.stir()
-        marks = Marks.new()
-        data = await self._ask("cancel", marks, job.key.native_id, _prefix(job))
-        for kind, rest in parse_records(data, marks):
-            if kind in ("cancelled", "gone"):
-                return
-            if kind == "failed":
-                raise SchedulerError(f"Job {job.id} could not be cancelled: {refusal(' '.join(rest))}.")
-        raise SchedulerError(self._garbled("the cancellation", data))
+        await self.desk.cancel(_number(job), _prefix(job))
 
-    async def requeue(self, job: Job) -> JobKey:
-        """Start a job that is over once more; under its number as long as Slurm remembers it."""
+    async def hold(self, job: Job) -> None:
+        """Keep a job that waits from starting.
+
+        Raises:
+            SchedulerError: It has started, or is gone.
+        """
+        self.pace.stir()
+        await self.desk.hold(_number(job), _prefix(job))
+
+    async def release(self, job: Job) -> None:
+        """Let a job go that is held.
+
+        Raises:
+            SchedulerError: An administrator holds it, or it is gone.
+        """
+        self.pace.stir()
+        await self.desk.release(_number(job), _prefix(job))
+
+    async def requeue(
+        self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
+    ) -> JobKey:
+        """Start a job that is over once more; under its number as long as Slurm remembers it.
+
+        With `argv` by a new script, under a new number: what a job asks for cannot be changed afterwards.
+        """
+        script = render(job, argv, env or {}, self._settings).encode() if argv else b""
         if job.key is None:
             raise SchedulerError(f"Job {job.id} was never in the queue: resubmit it.")
-        self._absences.forget(job.id)
+        self._judge.absences.forget(job.id)
         self.pace.stir()
         marks = Marks.new()
-        data = await self._ask("requeue", marks, job.key.native_id, _prefix(job), job.folder)
+        how = "anew" if script else "as-it-was"
+        data = await ask(self._connection, "requeue", marks, job.key.native_id, _prefix(job), job.folder, how)
         submitted = parse_submitted(data, marks)
         if submitted is not None and submitted.outcome == "job":
             return self._key(submitted)
         for kind, rest in parse_records(data, marks):
             if kind == "forgotten" and rest and rest[0].isdigit():
-                return await self._submit(job, int(rest[0]), b"")
-        raise SchedulerError(self._garbled("the requeue", data))
+                return await self._submit(job, int(rest[0]), script)
+        raise SchedulerError(garbled(self._connection.host, "the requeue", data))
 
-    async def estimate(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> Estimate:
+    async def estimate(self, job: Job, argv: Sequence[str], env: Mapping[str, str]) -> StartEstimate:
         """When and where the job would start if it were submitted now; nothing is submitted.
 
         Raises:
@@ -155,13 +181,15 @@ class SlurmScheduler:
         """
         script = render(job, argv, env, self._settings).encode()
         marks = Marks.new()
-        data = await self._ask("estimate", marks, stdin=script)
+        data = await ask(self._connection, "estimate", marks, stdin=script)
         for kind, rest in parse_records(data, marks):
             if kind == "estimate" and len(rest) == 1:
-                return parse_estimate(rest[0])
+                estimate = parse_estimate(rest[0])
+                at = estimate.starts_at
+                return replace(estimate, starts_at=None if at is None else at + self._judge.offset)
             if kind == "refused" and len(rest) == 1:
                 raise SchedulerError(f"Slurm would refuse this job: {refusal(rest[0])}.")
-        raise SchedulerError(self._garbled("the estimate", data))
+        raise SchedulerError(garbled(self._connection.host, "the estimate", data))
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -169,10 +197,10 @@ class SlurmScheduler:
         self.pace.stir()
         marks = Marks.new()
         asked = (job.folder, str(number), f"{_prefix(job)}{number}", _name(job), str(len(script)))
-        data = await self._ask("submit", marks, *asked, stdin=script)
+        data = await ask(self._connection, "submit", marks, *asked, stdin=script)
         submitted = parse_submitted(data, marks)
         if submitted is None:
-            raise SubmissionUnclear(self._garbled("the submission", data))
+            raise SubmissionUnclear(garbled(self._connection.host, "the submission", data))
         if submitted.outcome == "refused":
             raise SchedulerError(
                 f"Slurm on {self._connection.host} refused the job (`sbatch run.sh` in {job.folder}): "
@@ -189,32 +217,9 @@ class SlurmScheduler:
         at = submitted.at if submitted.at is not None else self._clock()
         return JobKey(submitted.cluster or self._connection.host, submitted.native_id, at)
 
-    async def _ask(self, script: str, marks: Marks, *arguments: str, stdin: bytes = b"") -> bytes:
-        """Run a script of `host/`; its stdout."""
-        argv = [
-            "sh",
-            "-c",
-            _script(script),
-            f"mace-workbench-{script}",
-            marks.record,
-            marks.field,
-            *arguments,
-        ]
-        done = await self._connection.run(argv, stdin=stdin, check=False)
-        if done.exit_status != 0:
-            said = done.stderr.decode(errors="replace")
-            raise SchedulerError(f"{self._connection.host} could not do `{script}`: {refusal(said)}.")
-        return done.stdout
 
-    def _garbled(self, what: str, data: bytes) -> str:
-        shown = data[:200].decode(errors="replace")
-        return f"The answer of {self._connection.host} to {what} cannot be understood: {shown!r}."
-
-
-@cache
-def _script(name: str) -> str:
-    folder = package_files.files(__package__).joinpath("host")
-    return "".join(folder.joinpath(f"{part}.sh").read_text(encoding="utf-8") for part in ("common", name))
+def _read(data: bytes, marks: Marks, before: Answer) -> Answer:
+    return parse_answer(gzip.decompress(data), marks, before)
 
 
 def _line(job: Job) -> str:
@@ -230,3 +235,11 @@ def _prefix(job: Job) -> str:
 def _name(job: Job) -> str:
     """On one line, as far as Slurm takes it."""
     return " ".join(job.spec.name.replace("\0", " ").split())[:200] or job.id
+
+
+def _number(job: Job) -> str:
+    if job.key is None:
+        raise SchedulerError(
+            f"It is not known yet whether job {job.id} is in the queue: try again in a moment."
+        )
+    return job.key.native_id

@@ -57,9 +57,9 @@ _WAITING = {
     "Dependency": "it waits for another job to end",
     "DependencyNeverSatisfied": "the job that it waits for did not end as it should: cancel it",
     "JobArrayTaskLimit": "the array runs as many tasks at once as it may",
-    "JobHeldAdmin": "an administrator holds it: ask them",
-    "JobHeldUser": "you hold it: `scontrol release` lets it go",
-    "JobHoldMaxRequeue": "it was put back too often and is held: look at its log, then `scontrol release`",
+    "JobHeldAdmin": "held by an administrator: ask them, nobody else can let it go",
+    "JobHeldUser": "held by you: `mace-workbench release` lets it go",
+    "JobHoldMaxRequeue": "it was put back too often and is held: look at its log, then release it",
     "launch_failed_requeued_held": "it could not be started and is held: look at its log, then release it",
     "Licenses": "it waits for a licence",
     "MaxGRESPerAccount": "the account uses as many GPUs as it may: wait, or ask for fewer",
@@ -110,6 +110,10 @@ _REFUSALS = (
     ("requested node configuration is not available", "ask for less: no node of the partition has so much"),
     ("memory specification", "ask for less memory: no node of the partition has so much"),
     ("generic resource", "ask for GPUs only in a partition that has them"),
+    ("access/permission denied", "an administrator holds it, or it is not yours: ask them"),
+    ("already finished", "it has ended by itself"),
+    ("no longer pending", "it has started already"),
+    ("invalid job id", "Slurm does not know it any more, or never did"),
     ("permission denied", "the account or partition is not yours: choose another one in the profile"),
     ("disk quota", "make room in your home and work folder"),
     ("no space left", "make room in your home and work folder"),
@@ -126,6 +130,7 @@ def job_state(text: str) -> JobState:
     return states[-1] if states else JobState.UNKNOWN
 
 
+@lru_cache(maxsize=256)
 def explained(reason: str) -> str:
     """Why a job waits, in plain words, with Slurm's own in brackets."""
     if reason in ("", "None", "(null)"):
@@ -153,8 +158,10 @@ def refusal(said: str) -> str:
     return text
 
 
+_FRAME = re.compile(r"^(?:s[a-z_]+ (?=error: )|s[a-z]+: )?(?:error: |fatal: )?| for job \S+$")
+"""What the commands put around what they have to say."""
+
+
 def _sentence(said: str) -> str:
-    lines: Sequence[str] = [
-        re.sub(r"^(s[a-z]+: )?(error: |fatal: )?", "", line.strip()) for line in said.splitlines()
-    ]
+    lines: Sequence[str] = [_FRAME.sub("", line.strip()) for line in said.splitlines()]
     return "; ".join(dict.fromkeys(line for line in lines if line)) or "nothing was said"

@@ -9,7 +9,7 @@ mw:*)
     ;;
 esac
 if said=$(scancel --user="$user" "$native_id" 2>&1); then
-    say cancelled
+    say done
 else
     case $said in
     *'Invalid job id'* | *'already completed'* | *'already complet'*) say gone ;;
