@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from tests.tui.moment import NOW
 from tests.tui.opened import LARGE, SMALL, Hand, drawn, notices, opened, press, until_drawn, until_on
+from tests.tui.moment import NOW
 from tests.tui.recorded import RecordedWorkbench, benchmark, job
 from tests.waiting import until
 from workbench.errors import LoginRefused

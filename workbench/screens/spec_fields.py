@@ -5,19 +5,24 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from jobs.spec import RunSpec, SpecError
+from jobs.sweep import SweepSpec, Value, axis_text, sweep_over
 from workbench.model.job import JobSpec, Resources
 
 TIME_LIMIT = "time_limit"
 MEMORY = "memory"
 LINKS = "links"
+SWEEP = "sweep"
 _PARAMETERS = "parameters."
+_BETWEEN = "; "
+_SWEEP_HINT = "one run for each: seed=0..4; threads=1,2"
 _LABELS = {
     "name": "name",
     "allow_pickle": "allow pickle",
     TIME_LIMIT: "time limit, minutes",
+    SWEEP: "sweep over",
     MEMORY: "memory, MB",
     LINKS: "links of a chain",
     "parameters.sizes": "sizes, atoms",
@@ -25,6 +30,7 @@ _LABELS = {
     "parameters.n_labelled": "labelled, how many",
     "parameters.labelled": "labelled structures",
 }
+Axes: TypeAlias = Mapping[str, Sequence[Value]]
 _YES = {"yes": True, "true": True, "no": False, "false": False}
 
 
@@ -33,18 +39,22 @@ class SpecField:
     """One line of the form."""
 
     key: str
-    """As in the spec's JSON, with a dot; or one of the resources."""
+    """As in the spec's JSON, with a dot; or `sweep`, or one of the resources."""
     label: str
     text: str
+    hint: str = ""
+    """Shown while there is no text."""
 
 
-def fields_of(spec: RunSpec, resources: Resources) -> list[SpecField]:
-    """The lines of a form that shows this spec."""
+def fields_of(spec: RunSpec, resources: Resources, over: Axes | None = None) -> list[SpecField]:
+    """The lines of a form that shows this spec, and what it is swept over."""
     keys = [item.name for item in fields(RunSpec) if item.name != "parameters"]
     keys += [_PARAMETERS + item.name for item in fields(spec.parameters)]
     record = json.loads(spec.to_json())
     lines = [SpecField(key, _label(key), _text(_value(record, key))) for key in keys]
-    return [*lines, *resource_fields(resources, chains=spec.goes_on)]
+    axes = _BETWEEN.join(axis_text(key, values) for key, values in (over or {}).items())
+    sweep = SpecField(SWEEP, _label(SWEEP), axes, hint=_SWEEP_HINT)
+    return [*lines, sweep, *resource_fields(resources, chains=spec.goes_on)]
 
 
 def resource_fields(resources: Resources, *, chains: bool) -> list[SpecField]:
@@ -71,7 +81,10 @@ def problems(spec: RunSpec, texts: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for key, text in texts.items():
         try:
-            _changed(spec, Resources(), {key: text})
+            if key == SWEEP:
+                axes_in(spec, text)
+            else:
+                _changed(spec, Resources(), {key: text})
         except SpecError as error:
             found[key] = str(error).removeprefix("The spec's ").removeprefix(_PARAMETERS)
     return found
@@ -83,7 +96,18 @@ def job_spec(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> J
     Raises:
         SpecError: One of them cannot be understood; `problems` says which.
     """
-    return _changed(spec, resources, texts)
+    return _changed(spec, resources, {key: text for key, text in texts.items() if key != SWEEP})
+
+
+def axes_in(spec: RunSpec, text: str) -> Axes:
+    """What `spec` is to be swept over, as in `sizes=24,96; seed=0..2`; nothing for an empty text.
+
+    Raises:
+        SpecError: It cannot be.
+    """
+    axes = [part for part in text.split(_BETWEEN.strip()) if part.strip()]
+    swept = sweep_over(spec, axes)
+    return swept.over if isinstance(swept, SweepSpec) else {}
 
 
 def _changed(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> JobSpec:

@@ -12,11 +12,12 @@ from textual.widgets import Footer, Input, Label, OptionList, Select, Static
 from textual.widgets.option_list import Option
 
 from jobs.spec import RunSpec
+from jobs.sweep import SweepSpec
 from workbench.commands import SUBMIT, bindings
 from workbench.messages import Submit
 from workbench.model.job import JobSpec, Resources
 from workbench.plain import plain
-from workbench.screens.spec_fields import fields_of, job_spec, problems
+from workbench.screens.spec_fields import SWEEP, Axes, axes_in, fields_of, job_spec, problems
 
 _FIRST = "demo"
 """The recipe that a newcomer should meet first."""
@@ -31,31 +32,30 @@ class SubmitScreen(ModalScreen[Submit | None]):
 
     def __init__(
         self,
-        recipes: Mapping[str, RunSpec],
+        recipes: Mapping[str, RunSpec | SweepSpec],
         profiles: Sequence[str],
         *,
         start_from: JobSpec | None = None,
+        over: Axes | None = None,
         resubmitted_from: str | None = None,
     ) -> None:
         super().__init__()
         names = sorted(recipes, key=lambda name: (name != _FIRST, name))
-        self._choices: list[tuple[str, JobSpec]] = [
-            (name, JobSpec(recipes[name], Resources(cpus=recipes[name].threads))) for name in names
-        ]
+        self._choices = [_choice(name, recipes[name]) for name in names]
         if start_from is not None:
-            self._choices.insert(0, ("as it was", start_from))
+            self._choices.insert(0, ("as it was", start_from, over or {}))
         if not self._choices:
-            self._choices.append(("benchmark", JobSpec(RunSpec())))
+            self._choices.append(("benchmark", JobSpec(RunSpec()), {}))
         self._profiles = profiles
         self._resubmitted_from = resubmitted_from
-        self._base = self._choices[0][1]
+        _, self._base, self._over = self._choices[0]
 
     def compose(self) -> ComposeResult:
         """Recipes above, the fields of the chosen one below."""
-        width = max(len(name) for name, _ in self._choices)
+        width = max(len(name) for name, _, _ in self._choices)
         options = [
             Option(Text(f"{name:{width}}  {plain(spec.name)}", no_wrap=True, overflow="ellipsis"))
-            for name, spec in self._choices
+            for name, spec, _ in self._choices
         ]
         with Vertical(id="box") as box:
             box.border_title = Text(
@@ -83,17 +83,17 @@ class SubmitScreen(ModalScreen[Submit | None]):
     async def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Show the fields of another recipe."""
         event.stop()
-        self._base = self._choices[event.option_index][1]
+        _, self._base, self._over = self._choices[event.option_index]
         box = self.query_one("#fields", VerticalScroll)
         await box.remove_children()
         await box.mount_all(
             Horizontal(
                 Label(field.label),
-                Input(field.text, name=field.key, compact=True, select_on_focus=False),
+                Input(field.text, field.hint, name=field.key, compact=True, select_on_focus=False),
                 Label("", classes="wrong", markup=False),
                 classes="field",
             )
-            for field in fields_of(self._base.run, self._base.resources)
+            for field in fields_of(self._base.run, self._base.resources, self._over)
         )
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
@@ -125,15 +125,23 @@ class SubmitScreen(ModalScreen[Submit | None]):
             self.query_one("#problem", Static).update(sentence)
             inputs[key].focus()
             return
+        spec = job_spec(self._base.run, self._base.resources, texts)
+        over = axes_in(spec.run, texts[SWEEP])
         chosen = self.query_one("#profile", Select).value if len(self._profiles) > 1 else None
         self.dismiss(
             Submit(
-                job_spec(self._base.run, self._base.resources, texts),
+                spec,
                 profile=chosen if isinstance(chosen, str) else None,
-                resubmitted_from=self._resubmitted_from,
+                resubmitted_from=None if over else self._resubmitted_from,
+                over=over,
             )
         )
 
     def action_leave(self) -> None:
         """Start nothing."""
         self.dismiss(None)
+
+
+def _choice(name: str, recipe: RunSpec | SweepSpec) -> tuple[str, JobSpec, Axes]:
+    run, over = (recipe.base, recipe.over) if isinstance(recipe, SweepSpec) else (recipe, {})
+    return name, JobSpec(run, Resources(cpus=run.threads)), over
