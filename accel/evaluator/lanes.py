@@ -56,7 +56,7 @@ def aligned(n: int, dtype: Any) -> NDArray[Any]:
     return memory[start : start + size].view(dtype)
 
 
-class Lanes(types.Type):
+class Lanes(types.Type):  # type: ignore[misc]
     """The numba type of a vector."""
 
     def __init__(self, dtype: Any, count: int) -> None:
