@@ -184,21 +184,6 @@ async def test_submission_and_poll_are_one_command_each(site: Site) -> None:
     assert through.n_commands == len(jobs) + 1
 
 
-async def test_a_submission_that_is_cut_at_any_moment_makes_one_job(site: Site) -> None:
-    for delay_s in (0, 0.005, 0.01, 0.02, 0.03, 0.05, 0.08, 0.12):
-        job = site.job()
-        link = await connect(site.cluster)
-        await link.run(["true"])
-        cut = asyncio.ensure_future(SlurmScheduler(link, SETTINGS).submit(job, ["true"], {}))
-        await asyncio.wait([cut], timeout=delay_s)
-        await link.close()
-        await asyncio.wait([cut])
-        _ = cut.exception()
-        job = await site.submit(job)
-        assert (await site.end(job)).state == JobState.COMPLETED
-        assert await site.submissions(job) == 1, delay_s
-
-
 @pytest.mark.parametrize("moment", ["before", "after"])
 async def test_a_submission_whose_command_is_killed_is_found_again(site: Site, moment: str) -> None:
     slow = {"before": 'sleep 2; exec /usr/bin/sbatch "$@"', "after": '/usr/bin/sbatch "$@"; sleep 2'}[moment]
