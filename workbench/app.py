@@ -31,10 +31,12 @@ from workbench.messages import (
 )
 from workbench.model.job import Job, Resources
 from workbench.model.run import Run
+from workbench.model.sweep import Sweep
 from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
 from workbench.screens.links_bar import LinksOnScreens
+from workbench.sweep_watching import SweepWatching
 from workbench.theme import THEME, series_variables
 from workbench.watching import Watching
 
@@ -81,8 +83,9 @@ class WorkbenchApp(App[None]):
             heard_run=self._run_heard,
             heard_log=self._log_heard,
             trouble=self._trouble_heard,
-            is_open=lambda job_id: job_id == self._run_id,
+            is_open=lambda job_id: job_id == self._run_id or self._sweeps.follows(job_id),
         )
+        self._sweeps = SweepWatching(self, workbench, self._following, clock)
         self._watching = Watching(self, workbench, self._following, clock, self._say, self._jobs_heard)
         self._links_bar = LinksOnScreens(commands.RECONNECT.key_text)
         self.register_theme(THEME)
@@ -140,6 +143,7 @@ class WorkbenchApp(App[None]):
         self._runs[job_id] = self._workbench.run(job_id)
         if job_id == self._run_id:
             self._draw_run()
+        self._sweeps.draw()
 
     def _log_heard(self, job_id: str, data: bytes) -> None:
         if self._run_screen is not None and job_id == self._run_id:
@@ -159,6 +163,7 @@ class WorkbenchApp(App[None]):
             self._draw_run()
         else:
             self._watching.draw(self._trouble)
+            self._sweeps.draw()
         self._links_bar.draw(self.screen, self._workbench.links(), self._clock())
 
     def _links_told(self) -> None:
@@ -171,8 +176,10 @@ class WorkbenchApp(App[None]):
         self._links_bar.draw(self.screen, links, self._clock())
 
     def _draw_jobs(self) -> None:
+        jobs = self._sweeps.jobs(self._jobs)
+        self._sweeps.add_progress(self._runs)
         self._jobs_screen.show(
-            self._jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._trouble
+            jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._trouble
         )
 
     def _draw_run(self) -> None:
@@ -195,6 +202,9 @@ class WorkbenchApp(App[None]):
             return
         if self._run_screen is not None and self._run_screen.is_attached:
             self._run_screen.dismiss()
+        if isinstance(view.job, Sweep):
+            self._sweeps.open(view.job)
+            return
         job_id = self._run_id = view.job.id
         self._run_screen = RunScreen(view, self._clock())
         self.push_screen(self._run_screen, self._run_closed(self._run_screen))
@@ -209,7 +219,7 @@ class WorkbenchApp(App[None]):
             self._run_screen = self._run_id = None
             self.workers.cancel_group(self, "open run")
             self.workers.cancel_group(self, "log")
-            self._draw_jobs()
+            self._tick()
 
         return closed
 

@@ -110,6 +110,17 @@ class Following:
 
         await self._go_on(ask)
 
+    async def open_sweep(self, sweep_id: str) -> None:
+        """Take in the events of all members of the sweep on the screen once a second."""
+
+        async def ask() -> float:
+            heard = await self.workbench.fetch(sweep_id)
+            self.heard_run(sweep_id)
+            over = self.workbench.job(sweep_id).state.is_over
+            return _IDLE_S if over and not heard else _ACTIVE_S
+
+        await self._go_on(ask)
+
     async def log(self, job_id: str) -> None:
         """Read the end of the log of the run on the screen once a second."""
 

@@ -292,7 +292,8 @@ class Services:
         async with self._to_start_again(job_id) as job:
             site = await self._sites.of(job.profile)
             if is_of_sweep(job):
-                return await self._sweeps.resubmit(site, job, resources)
+                await self._sweeps.resubmit(site, job, resources)
+                return self.job(job.id)
             if resources is None or resources == job.spec.resources:
                 key = await site.scheduler.requeue(job)
             else:
