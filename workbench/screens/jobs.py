@@ -215,7 +215,7 @@ def _detail(job: Job, runs: Mapping[str, Run], now: float) -> Text:
     plans = getattr(run.parameters, "plans", ())
     asked += f": {', '.join(plans)}" if plans else ""
     if isinstance(job, Sweep):
-        asked = f"{len(job.members)} × {asked}, over {', '.join(map(short, job.over))}"
+        asked = f"{len(job.members)} runs over {', '.join(map(short, job.over))}: {asked}"
     known = runs.get(job.id)
     why = (known.failure if known and known.failure else "") or job.status.reason
     why = f"{words.job_state_text(job)}: {why}" if why else ""

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 from textual.widgets import Footer
 
-from jobs.protocol import Result
+from jobs.protocol import Json, Result
 from jobs.sweep import short
 from workbench.commands import SWEEP, bindings
 from workbench.messages import Cancel, OpenRun, Resubmit
@@ -96,7 +96,7 @@ class SweepScreen(JobScreen):
 
     def _draw_folded(self, folded: Folded) -> None:
         self._chart.show(folded)
-        summary = {
+        summary: dict[str, Json] = {
             "columns": list(folded.columns),
             "rows": [list(row) for row in folded.cells],
             "measured_on": dict(folded.measured_on),

@@ -18,7 +18,7 @@ _BAR_WIDTH = 6
 _COLUMNS = (
     ("#", 3),
     ("state", 13),
-    ("member", 12),
+    ("member", 20),
     ("elapsed", 8),
     ("progress", _BAR_WIDTH + 5),
     ("found", 24),
