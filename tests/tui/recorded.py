@@ -32,6 +32,7 @@ from workbench.model.job import Job, JobSpec, JobState, JobStatus, Part, Resourc
 from workbench.model.link import LinkStatus
 from workbench.model.run import Run
 from workbench.model.sweep import Sweep, progress_of, sweep_of
+from workbench.sweeps import again_of
 
 PLANS = ("reference", "reference-fp32", "compile", "exact")
 RECIPES = {
@@ -112,7 +113,7 @@ class RecordedWorkbench:
         for index, (run, at) in enumerate(zip(spec.members(), points, strict=True)):
             member = job(f"{sweep_id}.{index}", JobState.PENDING, age_s=age_s, spec=run, profile=profile)
             part = Part(sweep_id, spec.name, index, len(points), at)
-            self.add(replace(member, part=part))
+            self.add(replace(member, part=part, folder=f"/home/sam/runs/{sweep_id}/{index}"))
         return self.job(sweep_id)
 
     def members(self, sweep_id: str) -> list[Job]:
@@ -173,20 +174,24 @@ class RecordedWorkbench:
 
     async def resubmit(self, job_id: str, *, spec: JobSpec | None = None) -> Job:
         self._ask("resubmit", job_id)
-        if isinstance(sweep := self.job(job_id), Sweep):
-            for member in sweep.failed:
-                self.change(member.id, JobState.PENDING)
-            return self.job(job_id)
         job = self._over(job_id)
         return self._start(spec or job.spec, job.profile, resubmitted_from=job.id)
 
     async def again(self, job_id: str) -> Again:
         while await self.fetch(job_id):
             pass
-        return again(self.job(job_id), self.run(job_id))
+        job = self.job(job_id)
+        if isinstance(job, Sweep):
+            return again_of(job, {member.id: self.run(member.id) for member in job.members})
+        proposal = again(job, self.run(job_id))
+        return replace(proposal, in_place=proposal.in_place or job.part is not None)
 
     async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         self._ask("requeue", job_id)
+        if isinstance(sweep := self.job(job_id), Sweep):
+            for member in sweep.failed:
+                self.change(member.id, JobState.PENDING)
+            return self.job(job_id)
         job = self._over(job_id)
         spec = replace(job.spec, resources=resources or job.spec.resources)
         self.known[job_id] = replace(job, spec=spec, status=JobStatus(JobState.PENDING))

@@ -8,6 +8,7 @@ import pytest
 
 from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, still, until_on
 from tests.tui.recorded import RecordedWorkbench, benchmark, failed, finished, job
+from tests.tui.recorded_sweeps import swept
 from tests.waiting import until
 from workbench.model.job import JobState
 
@@ -66,7 +67,18 @@ def submit() -> Scene:
     return RecordedWorkbench(), None, ("n",)
 
 
-SCENES = (empty, many_jobs, running, errors, results, failure, help_screen, submit)
+def sweep() -> Scene:
+    return swept()[0], None, ("enter",)
+
+
+def sweep_chart() -> Scene:
+    return swept()[0], None, ("enter", "2")
+
+
+SCENES = (
+    empty, many_jobs, running, errors, results, failure, help_screen, submit,
+    sweep, sweep_chart,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "160x50"])
