@@ -16,10 +16,12 @@ from workbench import commands
 from workbench.commands import Command
 from workbench.errors import WorkbenchError
 from workbench.following import Following
+from workbench.linking import Linking
 from workbench.messages import (
     ActOnQueued,
     AskNow,
     Cancel,
+    Hold,
     NewRun,
     OpenQueued,
     OpenRun,
@@ -35,7 +37,6 @@ from workbench.model.sweep import Sweep
 from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
-from workbench.screens.links_bar import LinksOnScreens
 from workbench.sweep_watching import SweepWatching
 from workbench.theme import THEME, series_variables
 from workbench.watching import Watching
@@ -85,9 +86,9 @@ class WorkbenchApp(App[None]):
             trouble=self._trouble_heard,
             is_open=lambda job_id: job_id == self._run_id or self._sweeps.follows(job_id),
         )
+        self._linking = Linking(self, workbench, self._following, clock, self._say)
         self._sweeps = SweepWatching(self, workbench, self._following, clock)
         self._watching = Watching(self, workbench, self._following, clock, self._say, self._jobs_heard)
-        self._links_bar = LinksOnScreens(commands.RECONNECT.key_text)
         self.register_theme(THEME)
         self.theme = THEME.name
 
@@ -103,11 +104,12 @@ class WorkbenchApp(App[None]):
     def on_mount(self) -> None:
         """Draw what is known, then begin to ask."""
         self._draw_jobs()
+        self._jobs_screen.has_queues = bool(self._workbench.queues.profiles())
         self.push_screen(self._jobs_screen)
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self._workbench.when_links_change(self._links_told)
+        self._linking.begin()
         self._follow_states()
         self._follow_progress()
         self.set_interval(_TICK_S, self._tick)
@@ -157,6 +159,8 @@ class WorkbenchApp(App[None]):
 
     def _tick(self) -> None:
         """Draw what changes with time alone: what has elapsed, and how old things are."""
+        if not self.screen_stack:  # the app is leaving, and something has just been done
+            return
         if self.screen is self._jobs_screen:
             self._draw_jobs()
         elif self.screen is self._run_screen:
@@ -164,16 +168,7 @@ class WorkbenchApp(App[None]):
         else:
             self._watching.draw(self._trouble)
             self._sweeps.draw()
-        self._links_bar.draw(self.screen, self._workbench.links(), self._clock())
-
-    def _links_told(self) -> None:
-        self.call_later(self._links_changed)
-
-    def _links_changed(self) -> None:
-        links = self._workbench.links()
-        if self._links_bar.has_come_back(links):
-            self._following.stir()
-        self._links_bar.draw(self.screen, links, self._clock())
+        self._linking.draw()
 
     def _draw_jobs(self) -> None:
         jobs = self._sweeps.jobs(self._jobs)
@@ -284,6 +279,13 @@ class WorkbenchApp(App[None]):
         doing = self._workbench.requeue(message.job_id, resources=message.resources)
         self._do(doing, "Requeued {}: it goes on in its own folder.")
 
+    def on_hold(self, message: Hold) -> None:
+        """Keep a job that waits from starting, or let it go."""
+        if self._workbench.job(message.job_id).status.held_by:
+            self._do(self._workbench.release(message.job_id), "{} may start again.")
+        else:
+            self._do(self._workbench.hold(message.job_id), "{} is held: h lets it go again.")
+
     def on_cancel(self, message: Cancel) -> None:
         """End a job, if the person says so again."""
         from workbench.screens.confirm import ConfirmScreen
@@ -299,6 +301,14 @@ class WorkbenchApp(App[None]):
 
         question = f"End {job.id}, {plain(job.spec.name)}?\nWhat it has measured so far is kept."
         self.push_screen(ConfirmScreen(question, "end it"), answered)
+
+    def action_links(self) -> None:
+        """Show the connections."""
+        self._linking.open()
+
+    def action_reconnect(self) -> None:
+        """Try the connections that are down."""
+        self._linking.reconnect()
 
     def on_show_queue(self, _: ShowQueue) -> None:
         """Show all jobs in a cluster's queue."""
@@ -327,27 +337,6 @@ class WorkbenchApp(App[None]):
     def on_app_focus(self) -> None:
         """Somebody looks again."""
         self._workbench.queues.attend(True)
-
-    def action_links(self) -> None:
-        """Show the connections."""
-        from workbench.screens.links import LinksScreen
-
-        if not isinstance(self.screen, LinksScreen):
-            self.push_screen(LinksScreen(commands.RECONNECT.key_text))
-            self.call_after_refresh(self._tick)
-
-    def action_reconnect(self) -> None:
-        """Try the connections that are down, or else see whether those that are up answer."""
-        links = [status for status in self._workbench.links() if status.in_use]
-        for status in [status for status in links if not status.link.state.is_up] or links:
-            self._reconnect(status.profile)
-
-    @work(group="reconnecting")
-    async def _reconnect(self, profile: str) -> None:
-        try:
-            await self._workbench.reconnect(profile)
-        except WorkbenchError as error:
-            self._say(str(error), failed=True)
 
     def action_help(self) -> None:
         """Show every key of this screen."""

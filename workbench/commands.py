@@ -82,6 +82,9 @@ JOB = (
     Command("change", "e", "edit", "Change the parameters and start that as a new run", footer=False),
     Command("requeue", "R", "requeue", "Start a job that is over again in its own folder", footer=False),
     Command("cancel", "c", "cancel", "End the job, after a question"),
+    Command(
+        "hold", "h", "hold", "Keep a job that waits from starting; the same key lets it go", footer=False
+    ),
     Command("copy_id", "y", "copy id", "Put the job's id on the clipboard", footer=False),
 )
 JOBS = (

@@ -60,10 +60,15 @@ class Following:
     is_open: Callable[[str], bool]
     """Whether a run is on the screen, and so followed by `open_run` already."""
     _bell: _Bell = field(default_factory=_Bell)
+    _up: set[str] = field(default_factory=set)
 
-    def stir(self) -> None:
-        """Ask everything anew now: a host can be reached again."""
-        self._bell.ring()
+    def links_changed(self) -> None:
+        """Ask everything anew at once where a host can be reached again."""
+        up = {status.profile for status in self.workbench.links() if status.link.state.is_up}
+        if up - self._up:
+            self._bell.ring()
+        self._up.clear()
+        self._up.update(up)
 
     async def states(self) -> None:
         """Ask for the states of jobs: each second while any is active, more rarely when not."""

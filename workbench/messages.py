@@ -57,6 +57,13 @@ class Requeue(Message):
 
 
 @dataclass
+class Hold(Message):
+    """Keep a job that waits from starting, or let it go where it is held."""
+
+    job_id: str
+
+
+@dataclass
 class ShowQueue(Message):
     """Show all jobs in a cluster's queue."""
 

@@ -110,6 +110,12 @@ class Queues:
 
     async def hold(self, profile: str, native_id: str) -> None:
         """Keep a job that waits from starting."""
+        # Slurm would take it, and hold the job should it ever be requeued.
+        entry = next((each for each in (await self.ask(profile)).entries if each.id == native_id), None)
+        if entry is not None and not entry.waits:
+            raise NotAllowed(
+                f"Job {native_id} does not wait ({entry.state.lower()}): only a job that waits can be held."
+            )
         await (await self._desk(profile)).hold(native_id)
         await self._stir(profile)
 

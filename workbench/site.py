@@ -18,7 +18,7 @@ from workbench.model.link import LinkStatus
 from workbench.model.profile import ClusterProfile
 from workbench.ports import Connection, Prompter, Scheduler
 from workbench.remote.bundle import DeployedCode
-from workbench.remote.link_keeper import LinkKeeper, Living
+from workbench.remote.link_keeper import LinkKeeper, Living, Pace
 from workbench.remote.local import LocalConnection
 from workbench.remote.ssh_config import SshTarget
 from workbench.remote.supervisor import SupervisedConnection
@@ -148,7 +148,9 @@ def connection_of(profile: ClusterProfile, prompter: Prompter) -> Connection:
 
                 return await asyncssh_connection.connect(target, asking)
 
-    return SupervisedConnection(LinkKeeper(profile.host, dial, prompter))
+    host, nodes = profile.host or profile.hosts[0], profile.hosts or (profile.host,)
+    keeper = LinkKeeper(host, dial, prompter, nodes=nodes, pace=Pace(notice_s=profile.notice_s))
+    return SupervisedConnection(keeper)
 
 
 async def open_site(profile: ClusterProfile, connection: Connection, data_folder: Path) -> Site:

@@ -48,12 +48,6 @@ class Watching:
         from workbench.screens.queue import QueueScreen
 
         profiles = self._workbench.queues.profiles()
-        if not profiles:
-            self._say(
-                "There is no cluster with a queue in the configuration: `mace-workbench init` adds one.",
-                failed=True,
-            )
-            return
         self._workbench.queues.watch(profiles[0])
         self._queue = QueueScreen(profiles, self._workbench.queues.view(profiles[0]), self._clock())
         self._app.push_screen(self._queue, self._closed)

@@ -13,10 +13,10 @@ from accel.data import check_elements, check_geometry
 from accel.errors import PlanError, StructureError
 from accel.evaluator import passes
 from accel.evaluator.counting import multiply_adds
-from accel.evaluator.extraction import extract
 from accel.evaluator.geometry import Edges, allocate, measure_edges
 from accel.evaluator.pairs import PairArrays, choose_tables, pair_arrays, repel
-from accel.evaluator.radial import R_MIN_A, intervals_for, is_ordered, knots, table_pairs
+from accel.evaluator.prepared import PreparedModel
+from accel.evaluator.radial import R_MIN_A, knots, table_pairs
 from accel.evaluator.readout import read_out
 from accel.evaluator.tables import LayerArrays, layer_arrays
 from accel.neighbours import Candidates, NeighbourList
@@ -93,8 +93,9 @@ class CompiledEvaluator:
             )
         self.threads = threads
         self.dtype = dtype
-        self._extracted = extract(model, head)
-        self._intervals = intervals_for(self._extracted.module, radial_error)
+        self._prepared = PreparedModel(model, head=head, radial_error=radial_error)
+        self._extracted = self._prepared.extracted
+        self._intervals = self._prepared.n_intervals
         self._neighbours = NeighbourList(self._extracted.cutoff_a, skin_a)
         self._structure: _Structure | None = None
         self._candidates: Candidates | None = None
@@ -175,20 +176,16 @@ class CompiledEvaluator:
         return self._structure
 
     def _pairs(self, present: list[int]) -> PairArrays:
-        _, number = table_pairs(self._extracted.module, present)
+        _, number = table_pairs(self._extracted.pairing, present)
         return pair_arrays(self._extracted.repulsion, np.array(present), number * (self._intervals + 1))
 
     def _layers(self, present: tuple[int, ...]) -> tuple[LayerArrays, ...]:
         if present not in self._layers_of:
+            elements, dtype = np.array(present, dtype=np.int64), np.dtype(self.dtype)
+            pairs, _ = table_pairs(self._extracted.pairing, present)
             self._layers_of[present] = tuple(
-                layer_arrays(
-                    self._extracted,
-                    i,
-                    np.array(present, dtype=np.int64),
-                    np.dtype(self.dtype),
-                    self._intervals,
-                )
-                for i in range(len(self._extracted.layers))
+                layer_arrays(self._extracted, i, elements, dtype, table)
+                for i, table in enumerate(self._prepared.tables(pairs))
             )
         return self._layers_of[present]
 
@@ -311,7 +308,7 @@ class CompiledEvaluator:
     def _turn_tables(self, structure: _Structure, edges: Edges, index: int) -> None:
         """Before layer `index` is reversed: all layers but the first go by what the atoms send."""
         last = len(structure.layers) - 1
-        if last == 0 or index not in (0, last) or not is_ordered(self._extracted.module):
+        if last == 0 or index not in (0, last) or self._extracted.pairing != "ordered":
             return
 
         def work(start: int, stop: int, _: int) -> None:

@@ -1,4 +1,4 @@
-"""Real spherical harmonics up to l = 3 in e3nn's order and `component` normalisation, and their gradient.
+"""Real spherical harmonics in e3nn's order and `component` normalisation, and their gradient.
 
 Written for a unit vector (x, y, z); e3nn's polar axis is y.
 """
@@ -9,6 +9,7 @@ import math
 from typing import Any
 
 from accel.evaluator.compilation import kernel
+from accel.evaluator.high_harmonics import high_gradient, high_harmonics
 
 _S3 = math.sqrt(3.0)
 _S15 = math.sqrt(15.0)
@@ -43,11 +44,13 @@ def harmonics(x: float, y: float, z: float, max_ell: int, out: Any, edge: int) -
         out[edge, 13] = _C * (4.0 * y * y - x * x - z * z) * z
         out[edge, 14] = _E * (z * z - x * x) * y
         out[edge, 15] = _A * (z * z - 3.0 * x * x) * z
+    if max_ell >= 4:
+        high_harmonics(x, y, z, max_ell, out, edge)
 
 
 @kernel
 def harmonics_gradient(x: float, y: float, z: float, max_ell: int, g: Any) -> tuple[float, float, float]:
-    """Σ_lm g_lm ∇Y_lm, the harmonics taken as homogeneous polynomials.
+    """Σ_lm g_lm ∇Y_lm, but for what is along (x, y, z).
 
     The caller projects out the part along (x, y, z) and divides by the distance.
     """
@@ -81,4 +84,9 @@ def harmonics_gradient(x: float, y: float, z: float, max_ell: int, g: Any) -> tu
         gz += (
             _C * (4.0 * yy - xx - 3.0 * zz) * g[13] + 2.0 * _E * y * z * g[14] + 3.0 * _A * (zz - xx) * g[15]
         )
+    if max_ell >= 4:
+        hx, hy, hz = high_gradient(x, y, z, max_ell, g)
+        gx += hx
+        gy += hy
+        gz += hz
     return gx, gy, gz

@@ -174,7 +174,7 @@ def _through_the_middle(layer: Any, x: Any, scratch: Any, g: Any) -> None:
     if len(middle) == 0:
         return
     for j in range(hidden):
-        total = np.float64(middle[hidden, j])
+        total: float = middle[hidden, j]
         for i in range(hidden):
             total += x[i] * middle[i, j]
         value, derivative = gate(layer.gate, total)
@@ -184,8 +184,7 @@ def _through_the_middle(layer: Any, x: Any, scratch: Any, g: Any) -> None:
         total = 0.0
         for j in range(hidden):
             total += g[j] * middle[i, j]
-        # x[i] is still needed for no other sum: all of them are in scratch.
-        x[i] = total
+        x[i] = total  # what it held is in no sum any more
     for i in range(hidden):
         g[i] = x[i]
         x[i] = scratch[i]

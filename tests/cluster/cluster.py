@@ -68,7 +68,10 @@ class Cluster:
         raise HostFailed(f"All of {_STATE}/{_NAME}-* are in use.")
 
     def _owner_lives(self) -> bool:
-        return Path("/proc", (self.state / "owner").read_text()).exists()
+        try:
+            return Path("/proc", (self.state / "owner").read_text()).exists()
+        except FileNotFoundError:
+            return True  # it is just being taken down
 
     # -- where things are --------------------------------------------------------------------------
 
@@ -117,8 +120,7 @@ class Cluster:
         self.state.mkdir(exist_ok=True)
         files.write(self.state, self.address)
         self.boot(site.MACHINES, keep=keep)
-        for login in site.LOGINS:
-            self.start_sshd(site.LOGIN.name, login.name, pam=login.name)
+        self.start_sshds()
         for machine in site.COMPUTE:
             self.start_sshd(machine.name, machine.name, pam="node")
         self._start_slurm()
@@ -182,6 +184,13 @@ class Cluster:
         """Put the link back."""
         _ip(self.login.pid, "link set wan up")
         wait_for(self._answers, "the login node to be reached again")
+
+    def lose_packets(self, part: float) -> None:
+        """Drop this part of the packets that come from the laptop, by chance; none with 0."""
+        self.login.run("iptables", "-F", "INPUT")
+        if part:
+            chance = ["-m", "statistic", "--mode", "random", "--probability", str(part)]
+            self.login.run("iptables", "-A", "INPUT", "-i", "wan", *chance, "-j", "DROP")
 
     def _answers(self) -> bool:
         try:
@@ -262,6 +271,15 @@ class Cluster:
             f"mount --bind /srv/pam/{pam} /etc/pam.d/sshd && exec {_SBIN}/sshd -D -e -f /etc/ssh/sshd-{name}"
         )
         self.hosts[host].serve(f"sshd-{name}", ["unshare", "--mount", "sh", "-c", own_pam])
+
+    def start_sshds(self) -> None:
+        """Start all ways in to the login node."""
+        for login in site.LOGINS:
+            self.start_sshd(site.LOGIN.name, login.name, pam=login.name)
+
+    def stop_sshds(self) -> None:
+        """End all ways in, and with them every session."""
+        self.login.stop("sshd", "KILL")
 
     def _idle_nodes(self) -> int:
         listing = self.login.run("sinfo", "-h", "-N", "-o", "%N %t", check=False).stdout.splitlines()

@@ -133,3 +133,21 @@ def entry(
         name=name,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def busy_cluster() -> RecordedWorkbench:
+    """A cluster with a run of ours, a job by hand that runs, one that waits and one that is held."""
+    from tests.tui.recorded import RecordedWorkbench, job
+
+    workbench = RecordedWorkbench(profiles=("local", "csd3"))
+    workbench.add(job("aaaaaa", name="ours", profile="csd3"))
+    waits = "others are before it in the queue: a shorter time limit may let it slip in earlier (Priority)"
+    held = "held by you: `mace-workbench release` lets it go (JobHeldUser)"
+    workbench.queues.entries["csd3"] = [
+        entry("11", name="ours", run_id="aaaaaa"),
+        entry("12", name="train.sh", ran_s=60),
+        entry("13", JobState.PENDING, name="relax", reason="Priority", why=waits, starts_in_s=7800),
+        entry("14", JobState.PENDING, name="scan", tasks="0-9%2", reason="JobHeldUser", why=held),
+    ]
+    workbench.queues.logs["12"] = b"".join(b"epoch %d: loss 0.0%d\n" % (n, 99 - n) for n in range(30))
+    return workbench

@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, still, until_on
+from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, still, until_drawn, until_on
 from tests.tui.recorded import RecordedWorkbench, benchmark, failed, finished, job
+from tests.tui.recorded_queues import busy_cluster
 from tests.tui.recorded_sweeps import swept
 from tests.waiting import until
 from workbench.model.job import JobState
@@ -67,6 +68,14 @@ def submit() -> Scene:
     return RecordedWorkbench(), None, ("n",)
 
 
+def queue() -> Scene:
+    return busy_cluster(), None, ("Q", "j")
+
+
+def queued() -> Scene:
+    return busy_cluster(), None, ("Q", "enter")
+
+
 def sweep() -> Scene:
     return swept()[0], None, ("enter",)
 
@@ -76,7 +85,7 @@ def sweep_chart() -> Scene:
 
 
 SCENES = (
-    empty, many_jobs, running, errors, results, failure, help_screen, submit,
+    empty, many_jobs, running, errors, results, failure, help_screen, submit, queue, queued,
     sweep, sweep_chart,
 )  # fmt: skip
 
@@ -91,6 +100,9 @@ def test_the_screen_looks_as_it_did(
     async def told() -> bool:
         return open_job is None or workbench.is_told(open_job)
 
+    async def all_told() -> bool:
+        return all(workbench.is_told(job.id) for job in workbench.known.values())
+
     async def before(hand: Hand) -> None:
         await settled(hand)
         if open_job is not None:
@@ -98,6 +110,10 @@ def test_the_screen_looks_as_it_did(
             await until(told)
         await still(hand)
         await press(hand, *keys)
+        if scene is queued:
+            await until_drawn(hand, "epoch 29")
+        if scene in (sweep, sweep_chart):
+            await until(all_told)
         await still(hand)
 
     assert snap_compare(app_on(workbench, open_job), terminal_size=size, run_before=before)

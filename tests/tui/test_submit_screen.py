@@ -106,3 +106,15 @@ async def test_e_resubmits_with_changes() -> None:
         assert ("resubmit", "aaaaaa") in workbench.asked
         assert newest(workbench).seed == 7
         assert newest(workbench).name == "old"
+
+
+async def test_a_field_of_the_recipe_before_is_not_heard_any_more() -> None:
+    workbench = RecordedWorkbench()
+    async with opened(workbench) as hand:
+        await press(hand, "n", "down", "down")
+        screen = hand.app.screen
+        field = next(found for found in screen.query(Input) if found.name == "parameters.n_atoms")
+        await press(hand, "up", "up")
+        screen.post_message(Input.Changed(field, "0"))
+        await press(hand, "enter")
+        assert newest(workbench) == RECIPES["demo"]

@@ -34,14 +34,15 @@ class QueuedScreen(Screen[None]):
         super().__init__()
         self.profile = profile
         self._entry, self._now = entry, now
+        self._header, self._said = Static(id="header", markup=False), Static("Asking …", markup=False)
         self._log, self._status = LogTail(id="log"), PollStatus(id="status")
 
     def compose(self) -> ComposeResult:
         """State above, facts and output in the middle, how old it is below."""
-        yield Static(id="header", markup=False)
+        yield self._header
         with Container(id="panels"):
             with VerticalScroll(id="facts"):
-                yield Static("Asking …", id="said", markup=False)
+                yield self._said
             yield self._log
         yield self._status
         yield Footer(show_command_palette=False, compact=True)
@@ -71,7 +72,7 @@ class QueuedScreen(Screen[None]):
         table.add_column(overflow="fold")
         for key, value in job.facts:
             table.add_row(Text(plain(key)), Text(plain(value)))
-        self.query_one("#said", Static).update(table)
+        self._said.update(table)
         self._log.border_subtitle = Text(plain(job.log_path or "it writes no output"))
 
     def show_log(self, data: bytes) -> None:
@@ -124,4 +125,4 @@ class QueuedScreen(Screen[None]):
         text.append(f"{state_text(entry)}  ").append(plain(entry.name), "bold")
         text.append(f"  {plain(entry.id)}  {plain('  '.join(filter(None, facts)))}", "dim")
         text.append("\n").append(plain(entry.why or entry.folder))
-        self.query_one("#header", Static).update(text)
+        self._header.update(text)

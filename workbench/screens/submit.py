@@ -104,10 +104,12 @@ class SubmitScreen(ModalScreen[Submit | None]):
     def on_input_changed(self, event: Input.Changed) -> None:
         """Say beside the field what is wrong with it."""
         event.stop()
+        if not event.input.is_attached:  # of the recipe before, of which this was still under way
+            return
         key = event.input.name or ""
         wrong = problems(self._base.run, {key: event.value}).get(key, "")
-        if event.input.parent is not None:
-            event.input.parent.query_one(".wrong", Label).update(wrong)
+        assert event.input.parent is not None
+        event.input.parent.query_one(".wrong", Label).update(wrong)
         event.input.set_class(bool(wrong), "-wrong")
 
     def on_input_submitted(self, event: Input.Submitted) -> None:

@@ -79,6 +79,15 @@ class SweepScreen(JobScreen):
         """The member under the cursor."""
         return self._members.row
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether chart and table show all that the members have told."""
+        return self._told == self._n_events
+
+    @property
+    def _n_events(self) -> int:
+        return sum(run.n_events for run in self._runs.values())
+
     def show(self, sweep: Sweep, runs: Mapping[str, Run], now: float) -> None:
         """Draw the sweep, with its members' runs by job, at a time."""
         self.sweep, self._runs, self._now = sweep, runs, now
@@ -87,10 +96,9 @@ class SweepScreen(JobScreen):
         self._header.show(sweep, progress_of(sweep, runs), now)
         self._notice.show(sweep, Run())
         self._members.show(sweep.members, runs, now)
-        told = sum(run.n_events for run in runs.values())
         began = time.monotonic()
-        if told != self._told and began >= self._fold_at:
-            self._told = told
+        if not self.is_settled and began >= self._fold_at:
+            self._told = self._n_events
             self._draw_folded(fold(sweep, runs))
             self._fold_at = time.monotonic() + _REST * (time.monotonic() - began)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import re
+import logging
 import time
 import zlib
 from collections import defaultdict
@@ -42,6 +42,8 @@ from workbench.schedulers.slurm.parse import (
 from workbench.schedulers.slurm.render import SlurmSettings, render, tasks_text
 from workbench.schedulers.slurm.states import refusal
 
+log = logging.getLogger(__name__)
+
 
 class SlurmScheduler:
     """Implements `ports.Scheduler` over any connection to a host where Slurm's commands are."""
@@ -61,6 +63,7 @@ class SlurmScheduler:
         """How often the queue is asked for."""
         self._judge = Judge()
         self._answer = Answer()
+        self._accounting_said = ""
         self._heard_at: float | None = None
         self._took_s = 0.0
         self.desk = SlurmDesk(connection)
@@ -108,7 +111,10 @@ class SlurmScheduler:
         self._heard_at, self._took_s = self._clock(), time.monotonic() - began
         statuses = self._judge.statuses(jobs, answer, self._heard_at)
         news = "squeue" not in answer.failures and self.desk.hear(answer.queue, self._judge.offset)
-        changed = news or any(statuses.get(job.id, job.status) != job.status for job in jobs)
+        changed = news or any(
+            (status := statuses.get(job.id)) is not job.status and status not in (None, job.status)
+            for job in jobs
+        )
         self.pace.asked((job.id for job in jobs), changed=changed)
         return statuses
 
@@ -132,12 +138,20 @@ class SlurmScheduler:
         if answer.now is None:
             raise SchedulerError(garbled(self._connection.host, "the poll", data))
         self._answer = answer
+        self._note(answer.failures.get("sacct", ""))
         failed = answer.failures.get("squeue")
         if failed is not None and not answer.accounts and not answer.sentinels:
             raise SchedulerError(
-                f"{self._connection.host} could not say what is in the queue (`squeue`): {refusal(failed)}."
+                f"{self._connection.host} could not say what is in the queue (`squeue -t all`): "
+                f"{refusal(failed)}."
             )
         return answer
+
+    def _note(self, said: str) -> None:
+        """Have it in the log, once, that the accounting fails: everything goes on without it."""
+        if said and said != self._accounting_said:
+            log.warning("%s: `sacct -X -j …` failed: %s.", self._connection.host, refusal(said))
+        self._accounting_said = said
 
     def attend(self, looking: bool) -> None:
         """Ask more rarely while nobody looks."""
@@ -220,7 +234,10 @@ class SlurmScheduler:
                 at = estimate.starts_at
                 return replace(estimate, starts_at=None if at is None else at + self._judge.offset)
             if kind == "refused" and len(rest) == 1:
-                raise SchedulerError(f"Slurm would refuse this job: {refusal(rest[0])}.")
+                raise SchedulerError(
+                    f"{self._connection.host} would not take this job (`sbatch --test-only run.sh`): "
+                    f"{refusal(rest[0])}."
+                )
         raise SchedulerError(garbled(self._connection.host, "the estimate", data))
 
     # -- inside ----------------------------------------------------------------------------------
@@ -235,13 +252,13 @@ class SlurmScheduler:
             raise SubmissionUnclear(garbled(self._connection.host, "the submission", data))
         if submitted.outcome == "refused":
             raise SchedulerError(
-                f"Slurm on {self._connection.host} refused the job (`sbatch run.sh` in {job.folder}): "
+                f"{self._connection.host} did not take the job (`sbatch run.sh` in {job.folder}): "
                 f"{refusal(submitted.said)}."
             )
         if submitted.outcome == "unclear":
             raise SubmissionUnclear(
-                f"It is not known whether {self._connection.host} has taken job {job.id} "
-                f"({refusal(submitted.said)}): it is asked again, and never submitted twice."
+                f"It is not known whether {self._connection.host} has taken job {job.id} (`sbatch run.sh` in "
+                f"{job.folder}: {refusal(submitted.said)}): it is asked again, and never submitted twice."
             )
         return self._key(submitted)
 
@@ -256,7 +273,7 @@ def _read(data: bytes, marks: Marks, before: Answer) -> Answer:
 
 def _line(job: Job) -> str:
     # A folder that would break the line is not looked into.
-    folder = "" if re.search(r"[\t\n]", job.folder) else job.folder
+    folder = "" if "\t" in job.folder or "\n" in job.folder else job.folder
     return f"{job.id}\t{job.key.native_id if job.key else '-'}\t{folder}\n"
 
 
