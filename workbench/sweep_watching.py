@@ -66,7 +66,7 @@ class SweepWatching:
 
     def draw(self) -> None:
         """Draw what is known by now, where the screen is in sight."""
-        if self._screen is None or self._app.screen is not self._screen:
+        if self._screen is None or not self._screen.is_current:
             return
         sweep = self._workbench.job(self._screen.sweep.id)
         assert isinstance(sweep, Sweep)
