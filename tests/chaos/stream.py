@@ -52,15 +52,10 @@ class Writer:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """Start it; its process is ended when the context is left."""
-        argv = [
-            sys.executable,
-            "-m",
-            "tests.chaos.stream",
-            str(self.folder),
-            str(self.n_events),
-            str(self.per_s),
-        ]
-        process = await asyncio.create_subprocess_exec(*argv, cwd=Path(__file__).parents[2])
+        program = [sys.executable, "-m", "tests.chaos.stream"]
+        process = await asyncio.create_subprocess_exec(
+            *program, str(self.folder), str(self.n_events), str(self.per_s), cwd=Path(__file__).parents[2]
+        )
         try:
             yield
         finally:
@@ -95,6 +90,10 @@ class Reader:
         """So many were taken in."""
         return self.services.run(JOB).n_events
 
+    def _hear_trouble(self, _: str, sentence: str) -> None:
+        if sentence:
+            self.troubles.append(sentence)
+
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Follow until the context is left."""
@@ -103,7 +102,7 @@ class Reader:
             heard_jobs=lambda: None,
             heard_run=self._hear,
             heard_log=lambda job_id, data: None,
-            trouble=self.troubles.append,
+            trouble=self._hear_trouble,
             is_open=lambda job_id: True,
         )
         self.services.when_links_change(following.links_changed)
