@@ -125,7 +125,7 @@ class Following:
             over = self.workbench.job(sweep_id).state.is_over
             return _IDLE_S if over and not heard else _ACTIVE_S
 
-        await self._go_on(ask)
+        await self._go_on("sweep", ask)
 
     async def log(self, job_id: str) -> None:
         """Read the end of the log of the run on the screen once a second."""
