@@ -24,7 +24,7 @@ from workbench.model.profile import ClusterProfile
 from workbench.model.record import job_record
 from workbench.model.run import Run
 from workbench.model.sweep import Sweep, folded
-from workbench.plain import plain
+from workbench.plain import for_terminal, plain
 from workbench.ports import Prompter
 from workbench.recipes import find_recipe, recipes
 from workbench.services import Services
@@ -120,7 +120,7 @@ async def _logs(services: Services, arguments: argparse.Namespace) -> int:
         chunk = await services.log_chunk(job.id, offset, tail_bytes=tail)
         offset, tail = chunk.offset + len(chunk.data), None
         if not arguments.json:
-            sys.stdout.buffer.write(chunk.data)
+            sys.stdout.buffer.write(for_terminal(chunk.data) if sys.stdout.isatty() else chunk.data)
         elif chunk.data or not arguments.follow:
             piece = {"job": job.id, "offset": chunk.offset, "text": chunk.data.decode(errors="replace")}
             print(json.dumps(piece))

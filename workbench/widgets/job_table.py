@@ -10,7 +10,6 @@ from rich.style import Style
 from textual import events
 from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from workbench.commands import TABLE, bindings
@@ -19,12 +18,13 @@ from workbench.model.run import Run
 from workbench.widgets import words
 from workbench.widgets.job_columns import COLUMNS, Column, layout
 from workbench.widgets.lines import fitted
+from workbench.widgets.seen_lines import SeenLines
 
 _NO_RUN = Run()
 _HEADER_LINES = 1
 
 
-class JobTable(ScrollView, can_focus=True):
+class JobTable(SeenLines, can_focus=True):
     """Jobs, one a line, below a header that stays. The cursor stays on its job when the jobs change."""
 
     BINDINGS = bindings(TABLE)
@@ -90,7 +90,7 @@ class JobTable(ScrollView, can_focus=True):
             self.virtual_size = Size(self._width, len(jobs) + _HEADER_LINES)
             self._keep_in_sight()
         self._runs, self._now, self._order = runs, now, order
-        self.refresh()
+        self.draw_changed()
         if self.job is not before:
             self.post_message(self.Moved(self.job))
 
@@ -150,7 +150,7 @@ class JobTable(ScrollView, can_focus=True):
 
     # -- drawing ---------------------------------------------------------------------------------
 
-    def render_line(self, y: int) -> Strip:
+    def line(self, y: int) -> Strip:
         """One line of what is seen; the first is the header."""
         columns = layout(self._width - 2)
         if y < _HEADER_LINES:
