@@ -9,8 +9,9 @@ from textual.app import ComposeResult
 from textual.widgets import Footer, Input, Static
 
 from workbench.commands import JOBS, bindings
-from workbench.messages import NewRun, OpenRun, ShowQueue
+from workbench.messages import AskNow, NewRun, OpenRun, ShowQueue
 from workbench.model.job import Job, JobState
+from workbench.model.pulse import Pulse
 from workbench.model.run import Run
 from workbench.plain import plain
 from workbench.report import start_expected
@@ -18,6 +19,7 @@ from workbench.screens.job_screen import JobScreen
 from workbench.widgets import words
 from workbench.widgets.job_columns import COLUMNS, matching, ordered, search_text
 from workbench.widgets.job_table import JobTable
+from workbench.widgets.poll_status import PollStatus
 
 _MOVING = {"elapsed", "progress", "left"}
 """Columns by which the order changes while time goes on."""
@@ -56,6 +58,8 @@ class JobsScreen(JobScreen):
         self._detail = Static(id="detail", markup=False)
         self._empty = Static(id="empty", markup=False)
         self._title = Static(id="title", markup=False)
+        self._polls = PollStatus(id="polls")
+        self._polls.display = False
         self.has_queues = False
         """Whether there is a cluster whose queue could be shown."""
 
@@ -66,6 +70,7 @@ class JobsScreen(JobScreen):
         yield self._empty
         yield self._detail
         yield self._filter
+        yield self._polls
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
@@ -96,6 +101,11 @@ class JobsScreen(JobScreen):
         if self.is_mounted:
             self._draw(changed=changed)
 
+    def show_polls(self, profile: str, pulse: Pulse, now: float) -> None:
+        """Say how often a cluster is asked."""
+        self._polls.display = True
+        self._polls.show(profile, pulse, now)
+
     def select(self, job_id: str) -> None:
         """Put the cursor on a job."""
         self._table.select(job_id)
@@ -114,6 +124,10 @@ class JobsScreen(JobScreen):
     def action_queue(self) -> None:
         """Show all jobs in a cluster's queue."""
         self.post_message(ShowQueue())
+
+    def action_ask(self) -> None:
+        """Ask the schedulers now."""
+        self.post_message(AskNow())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer the queue only where there is one."""
