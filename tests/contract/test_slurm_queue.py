@@ -231,7 +231,7 @@ async def test_when_a_run_would_start_is_said_and_nothing_is_submitted(desk: Des
     assert 300 < found.starts_at - time.time() < 700
     assert found.partition == "icelake"
     wrong = JobSpec(TINY, Resources(account="NOBODY"))
-    with pytest.raises(SchedulerError, match=r"would refuse this job: .*: set `account`"):
+    with pytest.raises(SchedulerError, match=r"would not take this job .*: set `account`"):
         await desk.services.queues.estimate(wrong, PROFILE)
     with pytest.raises(SchedulerError, match="leave a slot free"):
         await desk.services.queues.estimate(spec, "local")
