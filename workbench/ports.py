@@ -138,6 +138,10 @@ class Question:
     """As the host, or the program that holds the key, has put it."""
     secret: bool
     """Whether the answer is not to be shown."""
+    note: str = ""
+    """What this program has to say to it."""
+    ready_at: float | None = None
+    """When the answer can be known at the earliest, in seconds since 1970: a new code has to come first."""
 
 
 class Prompter(Protocol):

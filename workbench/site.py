@@ -18,6 +18,7 @@ from workbench.model.link import LinkStatus
 from workbench.model.profile import ClusterProfile
 from workbench.ports import Connection, Prompter, Scheduler
 from workbench.remote.bundle import DeployedCode
+from workbench.remote.codes import CarefulPrompter
 from workbench.remote.link_keeper import LinkKeeper, Living, Pace
 from workbench.remote.local import LocalConnection
 from workbench.remote.ssh_config import SshTarget
@@ -64,7 +65,7 @@ class Sites:
 
     def __init__(self, config: Config, prompter: Prompter) -> None:
         self._config = config
-        self._prompter = prompter
+        self._prompter = CarefulPrompter(prompter)
         self._connections: dict[str, Connection] = {}
         self._listeners: list[Callable[[], None]] = []
         self.opened: dict[str, Site] = {}

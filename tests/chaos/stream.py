@@ -52,15 +52,10 @@ class Writer:
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """Start it; its process is ended when the context is left."""
-        argv = [
-            sys.executable,
-            "-m",
-            "tests.chaos.stream",
-            str(self.folder),
-            str(self.n_events),
-            str(self.per_s),
-        ]
-        process = await asyncio.create_subprocess_exec(*argv, cwd=Path(__file__).parents[2])
+        program = [sys.executable, "-m", "tests.chaos.stream"]
+        process = await asyncio.create_subprocess_exec(
+            *program, str(self.folder), str(self.n_events), str(self.per_s), cwd=Path(__file__).parents[2]
+        )
         try:
             yield
         finally:

@@ -146,12 +146,7 @@ class Cluster:
         for host in hosts:
             host.finish()
         for host in hosts:
-            own = [
-                "--key-file=/etc/munge/munge.key",
-                "--log-file=/run/munge/log",
-                "--seed-file=/run/munge/seed",
-            ]
-            host.serve("munged", [f"{_SBIN}/munged", "-F", "--num-threads=2", *own], user="munge")
+            self.start_munged(host.name)
 
     # -- the network -------------------------------------------------------------------------------
 
@@ -183,14 +178,31 @@ class Cluster:
     def mend(self) -> None:
         """Put the link back."""
         _ip(self.login.pid, "link set wan up")
+        self._filter()
         wait_for(self._answers, "the login node to be reached again")
 
     def lose_packets(self, part: float) -> None:
         """Drop this part of the packets that come from the laptop, by chance; none with 0."""
-        self.login.run("iptables", "-F", "INPUT")
-        if part:
-            chance = ["-m", "statistic", "--mode", "random", "--probability", str(part)]
-            self.login.run("iptables", "-A", "INPUT", "-i", "wan", *chance, "-j", "DROP")
+        chance = ["-m", "statistic", "--mode", "random", "--probability", str(part)]
+        self._filter(*([*chance, "-j", "DROP"] if part else []))
+
+    def reset_connections(self) -> None:
+        """Answer everything that comes from the laptop with a reset, until `mend` or another fault."""
+        self._filter("-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset")
+
+    def forget_connections(self) -> None:
+        """Drop the packets of the connections that there are, for good; new ones work."""
+        listing = self.login.run("ss", "-Htn", "state", "established", f"dst {self.laptop_address}").stdout
+        for line in listing.splitlines():
+            port = line.split()[3].rpartition(":")[2]
+            self._filter("-p", "tcp", "--sport", port, "-j", "DROP", alone=False)
+
+    def _filter(self, *rule: str, alone: bool = True) -> None:
+        """Have packets from the laptop go by a rule, in place of the others where it is to be alone."""
+        if alone:
+            self.login.run("iptables", "-F", "INPUT")
+        if rule:
+            self.login.run("iptables", "-A", "INPUT", "-i", "wan", *rule)
 
     def _answers(self) -> bool:
         try:
@@ -225,6 +237,11 @@ class Cluster:
 
     def _wait_on_master(self, what: str, *argv: str) -> None:
         wait_for(lambda: self.master.run(*argv, check=False).returncode == 0, what)
+
+    def start_munged(self, host: str) -> None:
+        """Start the daemon by which Slurm knows who asks."""
+        own = ["--key-file=/etc/munge/munge.key", "--log-file=/run/munge/log", "--seed-file=/run/munge/seed"]
+        self.hosts[host].serve("munged", [f"{_SBIN}/munged", "-F", "--num-threads=2", *own], user="munge")
 
     def start_database(self) -> None:
         """Start MariaDB: without privileges, for only root and slurm can reach its socket."""
