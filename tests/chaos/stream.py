@@ -98,7 +98,7 @@ class Reader:
             heard_jobs=lambda: None,
             heard_run=self._hear,
             heard_log=lambda job_id, data: None,
-            trouble=self.troubles.append,
+            trouble=self._hear_trouble,
             is_open=lambda job_id: True,
         )
         self.services.when_links_change(following.links_changed)
@@ -109,6 +109,10 @@ class Reader:
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _hear_trouble(self, _asker: str, sentence: str) -> None:
+        if sentence:
+            self.troubles.append(sentence)
 
     async def next_event(self) -> None:
         """Until an event comes in that is not here yet."""
