@@ -90,6 +90,10 @@ class Reader:
         """So many were taken in."""
         return self.services.run(JOB).n_events
 
+    def _hear_trouble(self, _: str, sentence: str) -> None:
+        if sentence:
+            self.troubles.append(sentence)
+
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Follow until the context is left."""
