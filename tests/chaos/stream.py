@@ -114,10 +114,6 @@ class Reader:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _hear_trouble(self, _asker: str, sentence: str) -> None:
-        if sentence:
-            self.troubles.append(sentence)
-
     async def next_event(self) -> None:
         """Until an event comes in that is not here yet."""
         self.heard.clear()
