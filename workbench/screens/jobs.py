@@ -19,6 +19,7 @@ from workbench.screens.job_screen import JobScreen
 from workbench.widgets import words
 from workbench.widgets.job_columns import COLUMNS, matching, ordered, search_text
 from workbench.widgets.job_table import JobTable
+from workbench.widgets.line_table import LineTable
 from workbench.widgets.poll_status import PollStatus
 
 _MOVING = {"elapsed", "progress", "left"}
@@ -82,7 +83,7 @@ class JobsScreen(JobScreen):
     @property
     def chosen_job(self) -> Job | None:
         """The job under the cursor."""
-        return self._table.job
+        return self._table.row
 
     def show(
         self,
@@ -165,11 +166,11 @@ class JobsScreen(JobScreen):
         event.input.display = bool(event.value)
         self._table.focus()
 
-    def on_job_table_chosen(self, message: JobTable.Chosen) -> None:
+    def on_line_table_chosen(self, message: LineTable.Chosen) -> None:
         """A job was clicked twice."""
-        self.post_message(OpenRun(message.job_id))
+        self.post_message(OpenRun(message.key))
 
-    def on_job_table_moved(self) -> None:
+    def on_line_table_moved(self) -> None:
         """Say what the job under the cursor is about."""
         self._draw_detail()
 
@@ -213,7 +214,7 @@ class JobsScreen(JobScreen):
         self._title.update(title)
 
     def _draw_detail(self) -> None:
-        job = self._table.job if self._shown else None
+        job = self._table.row if self._shown else None
         self._detail.update(_detail(job, self._runs, self._now) if job else "")
 
 
