@@ -180,6 +180,8 @@ class WorkbenchApp(App[None]):
         self._jobs_screen.show(
             jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._troubles.text
         )
+        if asked := self._watching.asked_last():
+            self._jobs_screen.show_polls(asked.profile, asked.pulse, self._clock())
 
     def _draw_run(self) -> None:
         if self._run_screen is not None and self._run_id is not None:

@@ -95,6 +95,7 @@ JOBS = (
     Command("filter", "slash", "filter", "Show the jobs with these words only; esc shows all again"),
     Command("order", "o", "order", "Order by the next column", footer=False),
     Command("reverse", "O", "reverse", "Turn the order round", footer=False),
+    Command("ask", "f5", "ask now", "Ask the schedulers now, whatever the pace", footer=False),
     Command("queue", "Q", "queue", "All your jobs in a cluster's queue, also those started by hand"),
 )
 QUEUE = (
