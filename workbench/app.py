@@ -20,6 +20,7 @@ from workbench.following import Following
 from workbench.linking import Linking
 from workbench.messages import (
     ActOnQueued,
+    AskEstimate,
     AskNow,
     Cancel,
     Hold,
@@ -38,6 +39,7 @@ from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
 from workbench.theme import THEME, series_variables
+from workbench.troubles import Troubles
 from workbench.watching import Watching
 
 if TYPE_CHECKING:
@@ -73,7 +75,7 @@ class WorkbenchApp(App[None]):
         self._jobs: Sequence[Job] = workbench.jobs()
         self._runs: dict[str, Run] = {}
         self._heard_at: float | None = None
-        self._trouble = ""
+        self._troubles = Troubles()
         self._jobs_screen = JobsScreen()
         self._run_screen: RunScreen | None = None
         self._run_id: str | None = None
@@ -97,7 +99,7 @@ class WorkbenchApp(App[None]):
     @property
     def has_asked(self) -> bool:
         """Whether the schedulers have answered, or failed to."""
-        return self._heard_at is not None or bool(self._trouble)
+        return self._heard_at is not None or bool(self._troubles.text)
 
     def on_mount(self) -> None:
         """Draw what is known, then begin to ask."""
@@ -133,7 +135,7 @@ class WorkbenchApp(App[None]):
     # -- what was heard --------------------------------------------------------------------------
 
     def _jobs_heard(self) -> None:
-        self._heard_at, self._trouble = self._clock(), ""
+        self._heard_at = self._clock()
         jobs = self._workbench.jobs()
         if len(jobs) != len(self._jobs) or any(a is not b for a, b in zip(jobs, self._jobs, strict=True)):
             self._jobs = jobs
@@ -148,9 +150,11 @@ class WorkbenchApp(App[None]):
         if self._run_screen is not None and job_id == self._run_id:
             self._run_screen.show_log(data)
 
-    def _trouble_heard(self, sentence: str) -> None:
-        if sentence != self._trouble:
-            self._trouble = sentence
+    def _trouble_heard(self, asker: str, sentence: str) -> None:
+        if not sentence:
+            if self._troubles.worked(asker):
+                self._tick()
+        elif self._troubles.failed(asker, sentence):
             self._say(sentence, failed=True)
             self._tick()
 
@@ -163,12 +167,12 @@ class WorkbenchApp(App[None]):
         elif self.screen is self._run_screen:
             self._draw_run()
         else:
-            self._watching.draw(self._trouble)
+            self._watching.draw(self._troubles.text)
         self._linking.draw()
 
     def _draw_jobs(self) -> None:
         self._jobs_screen.show(
-            self._jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._trouble
+            self._jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._troubles.text
         )
 
     def _draw_run(self) -> None:
@@ -214,12 +218,14 @@ class WorkbenchApp(App[None]):
         from workbench.recipes import recipes
         from workbench.screens.submit import SubmitScreen
 
+        queues = self._workbench.queues
         screen = SubmitScreen(
             (self._recipes or recipes)(),
             self._workbench.profiles(),
             start_from=message.spec,
             over=message.over,
             resubmitted_from=message.resubmitted_from,
+            choices={name: queues.choices(name) for name in queues.profiles()},
         )
 
         def answered(answer: Submit | None) -> None:
@@ -326,6 +332,10 @@ class WorkbenchApp(App[None]):
     def on_open_queued(self, message: OpenQueued) -> None:
         """Show a job that this program has not started."""
         self._watching.show_queued(message)
+
+    def on_ask_estimate(self, message: AskEstimate) -> None:
+        """Ask when a run would start."""
+        self._watching.estimate(message)
 
     def on_act_on_queued(self, message: ActOnQueued) -> None:
         """Have something done to it."""

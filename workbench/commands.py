@@ -55,6 +55,7 @@ _WRITTEN = {
     "ctrl+d": "^d",
     "ctrl+u": "^u",
     "ctrl+s": "^s",
+    "ctrl+t": "^t",
     "pagedown": "PgDn",
     "pageup": "PgUp",
 }
@@ -139,6 +140,7 @@ RUN = (
 )
 SUBMIT = (
     Command("start", "ctrl+s", "start", "Start the run as the fields stand; ↵ does it too"),
+    Command("estimate", "ctrl+t", "when", "Ask the scheduler when it would start; nothing is submitted"),
     Command("app.focus_next", "tab", "fields", "On to the next field"),
     Command("leave", "escape", "leave", "Start nothing"),
 )

@@ -57,6 +57,14 @@ class Requeue(Message):
 
 
 @dataclass
+class AskEstimate(Message):
+    """Ask when a run would start if it were submitted now."""
+
+    spec: JobSpec
+    profile: str | None = None
+
+
+@dataclass
 class Hold(Message):
     """Keep a job that waits from starting, or let it go where it is held."""
 

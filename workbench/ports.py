@@ -17,7 +17,7 @@ from workbench.again import Again
 from workbench.model.job import Job, JobKey, JobSpec, JobStatus, Resources
 from workbench.model.link import LinkStatus
 from workbench.model.pulse import Pulse
-from workbench.model.queue import QueuedJob, QueueEntry, QueueView
+from workbench.model.queue import Choices, QueuedJob, QueueEntry, QueueView
 from workbench.model.run import Run
 
 
@@ -281,6 +281,9 @@ class Queues(Protocol):
 
     def view(self, profile: str) -> QueueView:
         """What was heard last, without asking anybody."""
+
+    def choices(self, profile: str) -> Choices:
+        """What is known that this cluster can be asked for, without asking anybody."""
 
     def watch(self, profile: str | None) -> None:
         """Which one is looked at, and so asked with every refresh; none for none."""

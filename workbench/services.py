@@ -20,13 +20,12 @@ from jobs.sweep import SweepSpec
 from workbench import doctor, sweeps
 from workbench.again import Again, again
 from workbench.config import LOCAL, Config
+from workbench.discovery import JOB_FILE, unknown_jobs
 from workbench.environment import Environment, accel_requirements, create
 from workbench.errors import (
     ConnectionFailed,
-    FileFailed,
     NotAllowed,
     SchedulerError,
-    StoreError,
     SubmissionUnclear,
     WorkbenchError,
 )
@@ -90,7 +89,7 @@ class Services:
         self.outbox = Outbox(store, self._ledger, clock)
         """What waits for a host that cannot be reached."""
         self._submitting = self._sweeps.submitting
-        self._searched = False
+        self._searched: set[str] = set()
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     # -- what is known ---------------------------------------------------------------------------
@@ -133,12 +132,12 @@ class Services:
     async def refresh(self) -> Sequence[Job]:
         """Ask the schedulers; the jobs that have changed, here or through another program."""
         changed = {job.id: job for job in self._ledger.take_in_saved()}
-        if not self._searched:
-            self._searched = True
-            for name, described in self._config.profiles.items():
-                if described.connection == "local":  # where looking costs nothing
-                    changed |= {job.id: job for job in await self.rediscover(name)}
         failures = list(await self._carry_out_waiting())
+        for name in self._unsearched():
+            try:
+                changed |= {job.id: job for job in await self.rediscover(name)}
+            except WorkbenchError as error:
+                failures.append(error)
         active = dict(self._ledger.active())
         if self.queues.watched is not None:
             active.setdefault(self.queues.watched, [])
@@ -177,6 +176,14 @@ class Services:
         known = self._ledger.get(job.id, job)
         if not known.state.is_over:
             await site.scheduler.cancel(known)
+
+    def _unsearched(self) -> Sequence[str]:
+        """Profiles whose runs were not looked for yet, as far as that asks for no login of its own."""
+        return [
+            name
+            for name, described in self._config.profiles.items()
+            if name not in self._searched and (described.connection == "local" or name in self._sites.opened)
+        ]
 
     async def _refresh_queue(self, profile: str) -> None:
         """Ask one scheduler for its queue, and so for our jobs in it."""
@@ -220,25 +227,17 @@ class Services:
     async def rediscover(self, profile: str | None = None) -> Sequence[Job]:
         """Find the jobs of a profile by their folders; those that were not known."""
         site = await self._sites.of(profile)
-        records = ["-name", "job.json", "-o", "-name", sweeps.SWEEP_FILE]
-        listing = await site.connection.run(
-            ["find", f"{site.work_folder}/runs", "-mindepth", "2", "-maxdepth", "2", *records],
-            check=False,  # no runs yet, no folder
+        found = await unknown_jobs(
+            site.connection,
+            site.work_folder,
+            lambda name: name in self._ledger or f"{name}.0" in self._ledger,
         )
-        found: list[Job] = []
-        for path in listing.stdout.decode(errors="replace").splitlines():
-            name = PurePosixPath(path).parent.name
-            if name in self._ledger or f"{name}.0" in self._ledger:
-                continue
-            try:
-                jobs = sweeps.records_in(path, (await site.connection.read(path)).data)
-            except (StoreError, FileFailed) as error:
-                log.warning("%s is left out: %s", path, error)
-                continue
-            if any(job.profile not in self._config.profiles for job in jobs):
-                jobs = [replace(job, profile=site.profile.name) for job in jobs]
-            self._ledger.keep_all(jobs)
-            found += jobs
+        found = [
+            job if job.profile in self._config.profiles else replace(job, profile=site.profile.name)
+            for job in found
+        ]
+        self._ledger.keep_all(found)
+        self._searched.add(site.profile.name)
         return found
 
     async def fetch(self, job_id: str) -> bool:
@@ -332,7 +331,7 @@ class Services:
             else:
                 job = replace(job, spec=replace(job.spec, resources=resources))
                 command = await site.command(job.spec.run, f"{job.folder}/spec.json")
-                await site.connection.write(f"{job.folder}/job.json", job_to_json(job).encode())
+                await site.connection.write(f"{job.folder}/{JOB_FILE}", job_to_json(job).encode())
                 key = await site.scheduler.requeue(job, *command)
             return self._ledger.keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
 
@@ -434,7 +433,7 @@ class Services:
         self._submitting.add(job.id)
         try:
             argv, env = await site.command(job.spec.run, f"{job.folder}/spec.json")
-            files = {"spec.json": job.spec.run.to_json(), "job.json": job_to_json(job)}
+            files = {"spec.json": job.spec.run.to_json(), JOB_FILE: job_to_json(job)}
             await asyncio.gather(  # one round trip
                 *(site.connection.write(f"{job.folder}/{name}", files[name].encode()) for name in files)
             )

@@ -98,7 +98,7 @@ class Reader:
             heard_jobs=lambda: None,
             heard_run=self._hear,
             heard_log=lambda job_id, data: None,
-            trouble=self.troubles.append,
+            trouble=lambda what, sentence: self.troubles.append(sentence),
             is_open=lambda job_id: True,
         )
         self.services.when_links_change(following.links_changed)

@@ -146,12 +146,7 @@ class Cluster:
         for host in hosts:
             host.finish()
         for host in hosts:
-            own = [
-                "--key-file=/etc/munge/munge.key",
-                "--log-file=/run/munge/log",
-                "--seed-file=/run/munge/seed",
-            ]
-            host.serve("munged", [f"{_SBIN}/munged", "-F", "--num-threads=2", *own], user="munge")
+            self.start_munged(host.name)
 
     # -- the network -------------------------------------------------------------------------------
 
@@ -242,6 +237,11 @@ class Cluster:
 
     def _wait_on_master(self, what: str, *argv: str) -> None:
         wait_for(lambda: self.master.run(*argv, check=False).returncode == 0, what)
+
+    def start_munged(self, host: str) -> None:
+        """Start the daemon by which Slurm knows who asks."""
+        own = ["--key-file=/etc/munge/munge.key", "--log-file=/run/munge/log", "--seed-file=/run/munge/seed"]
+        self.hosts[host].serve("munged", [f"{_SBIN}/munged", "-F", "--num-threads=2", *own], user="munge")
 
     def start_database(self) -> None:
         """Start MariaDB: without privileges, for only root and slurm can reach its socket."""

@@ -62,6 +62,8 @@ class Person:
 
         async def ask() -> Job:
             with suppress(WorkbenchError):  # where the link that was cut is noticed only now
+                # By itself the link comes back more and more slowly, with so many cuts.
+                await self.services.reconnect("cluster")
                 await self.services.refresh()
             return self.services.job(job.id)
 

@@ -10,7 +10,7 @@ from tests.tui.moment import NOW
 from workbench.errors import NotAllowed, WorkbenchError
 from workbench.model.job import Job, JobSpec, JobState
 from workbench.model.pulse import Pulse
-from workbench.model.queue import QueuedJob, QueueEntry, QueueView
+from workbench.model.queue import Choices, QueuedJob, QueueEntry, QueueView
 from workbench.ports import StartEstimate
 
 if TYPE_CHECKING:
@@ -40,6 +40,14 @@ class RecordedQueues:
 
     def view(self, profile: str) -> QueueView:
         return QueueView(profile, self.entries[profile], self.pulse)
+
+    def choices(self, profile: str) -> Choices:
+        return Choices(
+            ["icelake", "cclake"],
+            ["normal", "intr"],
+            ["SAM-CPU"],
+            {"partition": "icelake", "account": "SAM-CPU"},
+        )
 
     def watch(self, profile: str | None) -> None:
         self.watched = profile

@@ -149,6 +149,8 @@ class LinkKeeper:
             ConnectionFailed: There is none after that.
         """
         self._begin()
+        while self._doubted:  # it answers in a moment, or is known to be lost
+            await self._change(None)
         attempts = self.link.attempts
         self._take(self.link.pressed(self._clock()))
         self._stirred.set()

@@ -30,10 +30,10 @@ class QueuedScreen(Screen[None]):
     BINDINGS = bindings(QUEUED_JOB)
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE, "-wide")]  # noqa: RUF012  # Textual's own declaration
 
-    def __init__(self, profile: str, entry: QueueEntry, now: float) -> None:
+    def __init__(self, profile: str, entry: QueueEntry, pulse: Pulse, now: float) -> None:
         super().__init__()
         self.profile = profile
-        self._entry, self._now = entry, now
+        self._entry, self._pulse, self._now, self._trouble = entry, pulse, now, ""
         self._header, self._said = Static(id="header", markup=False), Static("Asking …", markup=False)
         self._log, self._status = LogTail(id="log"), PollStatus(id="status")
 
@@ -60,10 +60,8 @@ class QueuedScreen(Screen[None]):
 
     def show(self, entry: QueueEntry, pulse: Pulse, now: float, *, trouble: str = "") -> None:
         """Draw what the queue says now."""
-        self._entry, self._now = entry, now
-        if self.is_mounted:
-            self._status.show(self.profile, pulse, now, trouble=trouble)
-            self._draw()
+        self._entry, self._pulse, self._now, self._trouble = entry, pulse, now, trouble
+        self._draw()
 
     def show_job(self, job: QueuedJob) -> None:
         """Draw what Slurm says of the job itself."""
@@ -126,3 +124,4 @@ class QueuedScreen(Screen[None]):
         text.append(f"  {plain(entry.id)}  {plain('  '.join(filter(None, facts)))}", "dim")
         text.append("\n").append(plain(entry.why or entry.folder))
         self._header.update(text)
+        self._status.show(self.profile, self._pulse, now, trouble=self._trouble)

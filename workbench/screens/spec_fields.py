@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
@@ -15,6 +16,8 @@ TIME_LIMIT = "time_limit"
 MEMORY = "memory"
 LINKS = "links"
 SWEEP = "sweep"
+CLUSTER = ("partition", "qos", "account", "gpus", "dependency")
+"""What only a cluster's scheduler is asked for; by the names in `Resources`."""
 _PARAMETERS = "parameters."
 _BETWEEN = "; "
 _SWEEP_HINT = "one run for each: seed=0..4; threads=1,2"
@@ -25,6 +28,9 @@ _LABELS = {
     SWEEP: "sweep over",
     MEMORY: "memory, MB",
     LINKS: "links of a chain",
+    "qos": "QOS",
+    "gpus": "GPUs",
+    "dependency": "after jobs",
     "parameters.sizes": "sizes, atoms",
     "parameters.n_atoms": "size, atoms",
     "parameters.n_labelled": "labelled, how many",
@@ -54,7 +60,7 @@ def fields_of(spec: RunSpec, resources: Resources, over: Axes | None = None) -> 
     lines = [SpecField(key, _label(key), _text(_value(record, key))) for key in keys]
     axes = _BETWEEN.join(axis_text(key, values) for key, values in (over or {}).items())
     sweep = SpecField(SWEEP, _label(SWEEP), axes, hint=_SWEEP_HINT)
-    return [*lines, sweep, *resource_fields(resources, chains=spec.goes_on)]
+    return [*lines, sweep, *resource_fields(resources, chains=spec.goes_on), *cluster_fields(resources)]
 
 
 def resource_fields(resources: Resources, *, chains: bool) -> list[SpecField]:
@@ -63,6 +69,11 @@ def resource_fields(resources: Resources, *, chains: bool) -> list[SpecField]:
     if chains:
         texts[LINKS] = str(resources.links)
     return [SpecField(key, _label(key), text) for key, text in texts.items()]
+
+
+def cluster_fields(resources: Resources) -> list[SpecField]:
+    """The lines that only a cluster's scheduler understands."""
+    return [SpecField(key, _label(key), _text(getattr(resources, key))) for key in CLUSTER]
 
 
 def with_resources(resources: Resources, texts: Mapping[str, str]) -> Resources:
@@ -112,7 +123,7 @@ def axes_in(spec: RunSpec, text: str) -> Axes:
 
 def _changed(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> JobSpec:
     record = json.loads(spec.to_json())
-    asked = {key: text for key, text in texts.items() if key in (TIME_LIMIT, MEMORY, LINKS)}
+    asked = {key: text for key, text in texts.items() if key in (TIME_LIMIT, MEMORY, LINKS, *CLUSTER)}
     for key, text in texts.items():
         if key in asked:
             continue
@@ -125,13 +136,26 @@ def _changed(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> J
     return JobSpec(changed, replace(with_resources(resources, asked), cpus=changed.threads))
 
 
-def _asked(key: str, text: str) -> dict[str, int | None]:
+def _asked(key: str, text: str) -> dict[str, int | str | None]:
     """What a line asks the scheduler for, by the name in `Resources`."""
     if key == TIME_LIMIT:
         return {"time_limit_s": _seconds(text)}
     if key == MEMORY:
         return {"memory_mb": _whole(key, text) if text.strip() else None}
+    if key == "gpus":
+        return {"gpus": 0 if text.strip() == "0" else _whole(key, text) if text.strip() else None}
+    if key in CLUSTER:
+        return {key: _word(key, text) if text.strip() else None}
     return {"links": _whole(key, text)}
+
+
+def _word(key: str, text: str) -> str:
+    if not re.fullmatch(r"[^\s-]\S*", text.strip()):
+        raise SpecError(
+            f"The spec's {key} should be one word that does not begin with a dash, not {text!r}."
+            + (" Such as afterok:123." if key == "dependency" else "")
+        )
+    return text.strip()
 
 
 def _whole(key: str, text: str) -> int:
