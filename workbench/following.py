@@ -23,7 +23,7 @@ _OPEN_QUIET_S = 0.25
 _OPEN_GROWTH = 1.25
 _ENDED_S = 1.0
 LOG_TAIL_BYTES = 1 << 16
-_SILENT = frozenset({JobState.SUBMITTING, JobState.PENDING})
+_SILENT = frozenset({JobState.WAITS_FOR_LINK, JobState.SUBMITTING, JobState.PENDING})
 """In these a job has not begun to write events."""
 
 
@@ -142,6 +142,8 @@ class Following:
         """Read the end of the log of the run on the screen once a second."""
 
         async def ask() -> float:
+            if self.workbench.job(job_id).state is JobState.WAITS_FOR_LINK:
+                return _ACTIVE_S
             self.heard_log(job_id, await self.workbench.log(job_id, tail_bytes=LOG_TAIL_BYTES))
             return _IDLE_S if self.workbench.job(job_id).state.is_over else _ACTIVE_S
 

@@ -55,6 +55,23 @@ _PROVENANCE: Mapping[str, Json] = {
 }
 
 
+class RecordedOutbox:
+    """Implements `ports.Outbox`."""
+
+    def __init__(self, workbench: RecordedWorkbench) -> None:
+        self._workbench = workbench
+
+    def submit(self, spec: JobSpec, profile: str, *, resubmitted_from: str | None = None) -> Job:
+        self._workbench.asked.append(("submit later", resubmitted_from or ""))
+        job = self._workbench._start(spec, profile, resubmitted_from=resubmitted_from)
+        self._workbench.known[job.id] = replace(job, status=JobStatus(JobState.WAITS_FOR_LINK))
+        return self._workbench.known[job.id]
+
+    def cancel(self, job: Job) -> Job:
+        self._workbench.asked.append(("cancel later", job.id))
+        return job
+
+
 class RecordedWorkbench:
     """Implements `ports.Workbench`; `events` of a job are what its `events.jsonl` would hold."""
 
@@ -66,6 +83,7 @@ class RecordedWorkbench:
         """Raised by whatever asks, while it is set."""
         self.logs: dict[str, bytes] = {}
         self.queues = RecordedQueues(self)
+        self.outbox = RecordedOutbox(self)
         self.known_links: Sequence[LinkStatus] = ()
         self.tell_of_links: Callable[[], None] = lambda: None
         self._profiles = profiles
