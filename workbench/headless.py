@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
-from workbench import headless_queue, report
+from workbench import headless_queue, headless_sessions, report
 from workbench.choosing import Chooser
 from workbench.cli import EXIT_FAILED, EXIT_OK
 from workbench.config import Config, config_path
@@ -336,4 +336,6 @@ _COMMANDS: Mapping[str, Callable[[Services, Any], Awaitable[int]]] = {
     "runs": _runs,
     "compare": _compare,
     "doctor": _doctor,
+    "session": headless_sessions.session,
+    "tunnel": headless_sessions.tunnel,
 }

@@ -180,3 +180,16 @@ def warning_due(left_s: float | None, told_s: float | None) -> float | None:
         return None
     due = min((each for each in WARNINGS_S if left_s <= each), default=None)
     return due if due is not None and (told_s is None or due < told_s) else None
+
+
+def left_text(left_s: float | None) -> str:
+    """How much time is left, as a countdown shows it."""
+    if left_s is None:
+        return ""
+    hours, rest = divmod(int(left_s), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+
+
+def computing(n_kernels: int) -> str:
+    """`2 kernels compute`."""
+    return "1 kernel computes" if n_kernels == 1 else f"{n_kernels} kernels compute"
