@@ -136,9 +136,7 @@ async def _stop(services: Services, arguments: argparse.Namespace) -> int:
         await services.refresh()
         busy = await desk.busy_kernels(wanted)
         if busy:
-            raise NotAllowed(
-                f"{computing(busy)} in session {wanted.id}: add --yes to end it all the same."
-            )
+            raise NotAllowed(f"{computing(busy)} in session {wanted.id}: add --yes to end it all the same.")
     return _said(desk, await desk.stop(wanted.id), arguments, f"{wanted.id}: asked to end")
 
 

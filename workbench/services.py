@@ -83,7 +83,7 @@ class Services:
         self.queues = Queues(config, self._sites, self._ledger, self._refresh_queue, clock)
         """The user's jobs on the clusters, whoever has submitted them."""
         self._files = RunFiles(store, self._ledger, self._connected)
-        self.desk = Desk(self, self._sites.of, Book(config.state_folder))
+        self.desk = Desk(self, self._sites.of, Book(config.state_folder), self._ledger.keep)
         """Interactive sessions, and tunnels."""
         self._submitting: set[str] = set()
         self._searched = False

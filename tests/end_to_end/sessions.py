@@ -10,7 +10,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -44,10 +44,8 @@ async def opened(env: Mapping[str, str]) -> AsyncIterator[Services]:
 
     async def tend() -> None:
         while True:
-            try:
+            with suppress(WorkbenchError):  # the link is down: it comes back
                 await services.refresh()
-            except WorkbenchError:
-                pass  # the link is down: it comes back
             await services.desk.tend()
             await asyncio.sleep(_TURN_S)
 

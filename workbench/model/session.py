@@ -43,6 +43,8 @@ class Session:
     local_port: int = 0
     work_folder: str = ""
     """Where shell and notebooks begin; empty for the home folder."""
+    held_at: str = ""
+    """Of `sintr`: the login node, what keeps it alive there, and where that is."""
     renews: bool = False
     """Whether a new job is to be submitted when this one ends: once, for one press of a key."""
     stopped: bool = False
@@ -161,7 +163,8 @@ class SessionView:
             return "stopped" if self.session.stopped else "ended"
         if self.job.state is not JobState.RUNNING:
             return "waiting"
-        return "ready" if self.place is not None else "starting"
+        known = self.place is not None or self.session.kind is SessionKind.SINTR
+        return "ready" if known else "starting"
 
     @property
     def busy_kernels(self) -> int:

@@ -48,7 +48,7 @@ async def target(desk: Desk, session: Session) -> tuple[Connection, Sequence[str
     if session.kind is SessionKind.SINTR:
         from workbench.sessions import sintr
 
-        return await sintr.terminal(desk, session), sintr.attach_argv(session), env
+        return (await desk.site(session.profile)).connection, sintr.attach_argv(session), env
     place, node = await desk.way(session).node()
     return node, argv_of(place), env
 
@@ -129,7 +129,7 @@ def _raw() -> Iterator[None]:
     keyboard = sys.stdin.fileno()
     before = termios.tcgetattr(keyboard)
     try:
-        tty.setraw(keyboard)
+        tty.setraw(keyboard, termios.TCSANOW)  # what was typed ahead is for the shell
         yield
     finally:
         termios.tcsetattr(keyboard, termios.TCSADRAIN, before)

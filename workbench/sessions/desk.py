@@ -24,6 +24,7 @@ from workbench.model.session import Kernel, Session, SessionKind, SessionView
 from workbench.model.tunnel import Tunnel, TunnelStatus
 from workbench.ports import ByteStream, Workbench
 from workbench.remote.tunnels import WAIT_S, Forward, Reach
+from workbench.sessions import sintr
 from workbench.sessions.book import Book
 from workbench.sessions.kernels import kernels
 from workbench.sessions.way import Site, Way
@@ -63,7 +64,7 @@ def _resources(site: Site) -> Resources:
     return Resources(time_limit_s=60 * profile.interactive_minutes, qos=profile.interactive_qos or None)
 
 
-def _may_wait(site: Site, job: Job) -> bool:
+def _may_wait(site: Site, session: Session, job: Job) -> bool:
     """Whether a second job may be in the queue beside this one."""
     resources, alone = job.spec.resources, site.profile.interactive_qos
     return (
@@ -79,14 +80,16 @@ class Desk:
         workbench: Workbench,
         site_of: Callable[[str | None], Awaitable[Site]],
         book: Book,
+        keep_job: Callable[[Job], Job],
         *,
         wait_s: float = WAIT_S,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`wait_s` is how long a request waits for an outage to end."""
+        """`keep_job` is for jobs that others submit; for `wait_s` a request waits for an outage's end."""
         self._workbench = workbench
         self._site_of = site_of
         self._book = book
+        self._keep_job = keep_job
         self._wait_s = wait_s
         self._clock = clock
         self._ways: dict[str, Way] = {}
@@ -178,6 +181,10 @@ class Desk:
 
     async def _submitted(self, site: Site, session: Session, resources: Resources) -> Session:
         """The session with a job."""
+        if session.kind is SessionKind.SINTR:
+            held, job = await sintr.start(site, session, resources)
+            self._keep_job(job)
+            return self._book.keep_session(held)
         parameters = SessionParameters(
             page=session.page,
             work_folder=session.work_folder,
@@ -211,7 +218,7 @@ class Desk:
             if job.state.is_over:
                 return await self._renewed(session, job)
             site = await self._site_of(session.profile)
-            if not _may_wait(site, job):
+            if not _may_wait(site, session, job):
                 return self._book.keep_session(replace(session, renews=True))
             assert job.key is not None
             after = replace(job.spec.resources, dependency=f"afterany:{job.key.native_id}")
@@ -337,7 +344,7 @@ class Desk:
 
     async def _tend(self, session: Session) -> None:
         job = self._job_of(session)
-        if job is None or session.kind is SessionKind.SINTR:
+        if job is None:
             return
         if job.state.is_over:
             session = await self._go_on(session, job)
@@ -347,7 +354,8 @@ class Desk:
             return
         if session.kind is SessionKind.JUPYTER and not await self._listen(session):
             return  # another program sees to it
-        await self._follow(session, job)
+        if session.kind is not SessionKind.SINTR:
+            await self._follow(session, job)
 
     async def _go_on(self, session: Session, job: Job) -> Session:
         """What comes after the end of a job, if anything does."""
