@@ -17,6 +17,7 @@ from workbench.errors import WorkbenchError
 from workbench.following import Following
 from workbench.messages import (
     ActOnQueued,
+    ActOnSession,
     AskNow,
     Cancel,
     NewRun,
@@ -25,6 +26,7 @@ from workbench.messages import (
     Requeue,
     Resubmit,
     ShowQueue,
+    StartSession,
     Submit,
     WatchQueue,
 )
@@ -34,6 +36,7 @@ from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
 from workbench.screens.links_bar import LinksOnScreens
+from workbench.screens.sessions_on_screens import SessionsOnScreens
 from workbench.theme import THEME, series_variables
 from workbench.watching import Watching
 
@@ -84,6 +87,7 @@ class WorkbenchApp(App[None]):
         )
         self._watching = Watching(self, workbench, self._following, clock, self._say, self._jobs_heard)
         self._links_bar = LinksOnScreens(commands.RECONNECT.key_text)
+        self._sessions = SessionsOnScreens(self, workbench.desk, clock, self._say)
         self.register_theme(THEME)
         self.theme = THEME.name
 
@@ -106,6 +110,7 @@ class WorkbenchApp(App[None]):
         self._workbench.when_links_change(self._links_told)
         self._follow_states()
         self._follow_progress()
+        self._follow_sessions()
         self.set_interval(_TICK_S, self._tick)
         if self._open_job is not None:
             self.post_message(OpenRun(self._open_job))
@@ -117,6 +122,10 @@ class WorkbenchApp(App[None]):
     @work(group="progress", exclusive=True)
     async def _follow_progress(self) -> None:
         await self._following.progress()
+
+    @work(group="sessions", exclusive=True)
+    async def _follow_sessions(self) -> None:
+        await self._sessions.follow()
 
     @work(group="open run", exclusive=True)
     async def _follow_run(self, job_id: str) -> None:
@@ -322,6 +331,22 @@ class WorkbenchApp(App[None]):
         if not isinstance(self.screen, LinksScreen):
             self.push_screen(LinksScreen(commands.RECONNECT.key_text))
             self.call_after_refresh(self._tick)
+
+    def action_sessions(self) -> None:
+        """Show shells and notebooks."""
+        self._sessions.open()
+
+    def on_start_session(self, message: StartSession) -> None:
+        """Start a shell or a notebook."""
+        self._do_with_sessions(self._sessions.start(message))
+
+    def on_act_on_session(self, message: ActOnSession) -> None:
+        """Have something done with one."""
+        self._do_with_sessions(self._sessions.act(message))
+
+    @work(group="doing")
+    async def _do_with_sessions(self, doing: Awaitable[None]) -> None:
+        await doing
 
     def action_reconnect(self) -> None:
         """Try the connections that are down, or else see whether those that are up answer."""

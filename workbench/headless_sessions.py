@@ -107,7 +107,7 @@ async def _serve(services: Services, wanted: Session, arguments: argparse.Namesp
             _said(desk, view.session, arguments, view.session.url if view.session.token else view.session.id)
             sys.stdout.flush()
             if view.session.token and not arguments.no_browser:
-                await open_browser(desk, view.session)
+                await desk.browse(view.session.id)
             if view.session.kind is not SessionKind.JUPYTER:
                 return EXIT_OK  # there is nothing to serve
         if (due := warning_due(view.left_s(time.time()), told)) is not None:
@@ -121,12 +121,10 @@ async def _serve(services: Services, wanted: Session, arguments: argparse.Namesp
 
 
 async def _attach(services: Services, wanted: Session) -> int:
-    from workbench.sessions.attach import attach
-
     if not sys.stdin.isatty():
         raise NotAllowed("Attaching needs a terminal.")
     await services.refresh()
-    return await attach(services.desk, wanted)
+    return await services.desk.attach(wanted.id)
 
 
 async def _stop(services: Services, arguments: argparse.Namespace) -> int:
@@ -141,23 +139,10 @@ async def _stop(services: Services, arguments: argparse.Namespace) -> int:
 
 
 async def _vscode(services: Services, wanted: Session, arguments: argparse.Namespace) -> int:
-    from workbench.sessions import vscode
-
     await services.refresh()
-    written = await vscode.write(services.desk, wanted)
-    if arguments.json:
-        print(json.dumps(asdict(written), indent=2))
-    else:
-        print(written.alias)
-        print(written.sentence, file=sys.stderr)
+    sentence = await services.desk.vscode(wanted.id)
+    print(json.dumps({"sentence": sentence}) if arguments.json else sentence)
     return EXIT_OK
-
-
-async def open_browser(desk: Desk, wanted: Session) -> None:
-    """Show a session in the user's browser, its token on no command line."""
-    import webbrowser
-
-    await asyncio.to_thread(webbrowser.open, desk.page(wanted).as_uri())
 
 
 async def tunnel(services: Services, arguments: argparse.Namespace) -> int:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import fcntl
 import os
 import pty
 import re
-import signal
 import struct
 import subprocess
 import termios
@@ -84,18 +82,9 @@ class Terminal:
     async def ended(self) -> int:
         """Wait for the end of the program; its exit status."""
 
-        async def ask() -> int | None:
+        async def over() -> bool:
             self.text()  # or it would wait for somebody to read
-            return self.process.poll()
+            return self.process.poll() is not None
 
-        return int(await until(ask, lambda status: status is not None) or 0)
-
-
-def hang_up(process: subprocess.Popen[bytes]) -> None:
-    process.send_signal(signal.SIGHUP)
-
-
-async def output(*argv: str, env: Mapping[str, str] | None = None) -> str:
-    """What a command prints."""
-    process = await asyncio.create_subprocess_exec(*argv, env=env, stdout=asyncio.subprocess.PIPE)
-    return (await process.communicate())[0].decode()
+        await until(over)
+        return self.process.wait()

@@ -25,6 +25,7 @@ from jobs.protocol import (
 from jobs.spec import BenchmarkParameters, ProfileParameters, RunSpec
 from tests.tui.moment import NOW
 from tests.tui.recorded_queues import RecordedQueues
+from tests.tui.recorded_sessions import RecordedDesk
 from workbench.again import Again, again
 from workbench.errors import NotAllowed, NotFound, WorkbenchError
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
@@ -63,6 +64,7 @@ class RecordedWorkbench:
         """Raised by whatever asks, while it is set."""
         self.logs: dict[str, bytes] = {}
         self.queues = RecordedQueues(self)
+        self.desk = RecordedDesk(self.asked)
         self.known_links: Sequence[LinkStatus] = ()
         self.tell_of_links: Callable[[], None] = lambda: None
         self._profiles = profiles

@@ -14,43 +14,17 @@ import struct
 import sys
 import termios
 import tty
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from workbench.errors import ConnectionFailed, NotAllowed
-from workbench.model.session import Place, Session, SessionKind
+from workbench.model.session import Place
 from workbench.ports import Connection, RemoteProcess
-from workbench.sessions.desk import Desk
 from workbench.sessions.pty_relay import HEADER
 
 _PIECE = 1 << 16
 # What the keyboard and the screen may have been set to: cursor shown, no mouse, no alternate screen.
 _RESET = b"\x1b[?25h\x1b[?1000l\x1b[?1002l\x1b[?1003l\x1b[?1006l\x1b[?1049l\x1b[0m"
-
-
-async def attach(desk: Desk, session: Session) -> int:
-    """Give this terminal to a session's shell, until one detaches; the exit status of that.
-
-    Raises:
-        WorkbenchError: It cannot be reached now.
-    """
-    connection, argv, env = await target(desk, session)
-    return await on_terminal(connection, argv, env)
-
-
-async def target(desk: Desk, session: Session) -> tuple[Connection, Sequence[str], Mapping[str, str]]:
-    """Where to run what, so that one is in the session.
-
-    Raises:
-        WorkbenchError: It cannot be reached now.
-    """
-    env = {"TERM": os.environ.get("TERM", "xterm-256color"), "LANG": "C.UTF-8"}
-    if session.kind is SessionKind.SINTR:
-        from workbench.sessions import sintr
-
-        return (await desk.site(session.profile)).connection, sintr.attach_argv(session), env
-    place, node = await desk.way(session).node()
-    return node, argv_of(place), env
 
 
 def argv_of(place: Place) -> Sequence[str]:
@@ -60,15 +34,15 @@ def argv_of(place: Place) -> Sequence[str]:
         NotAllowed: There is nothing to attach to.
     """
     if place.shell == "tmux":
-        # With the names of the terminals that every tmux knows, where the user's own is a new one.
         return ["tmux", "-u", "-S", place.socket, "attach"]
     if place.shell == "screen":
         return ["env", f"SCREENDIR={place.socket}", "screen", "-x", "session"]
     raise NotAllowed(f"There is neither tmux nor screen on {place.node}: nothing can be attached to.")
 
 
-async def on_terminal(connection: Connection, argv: Sequence[str], env: Mapping[str, str]) -> int:
+async def on_terminal(connection: Connection, argv: Sequence[str]) -> int:
     """Run a command on this program's terminal, as if it ran here; its exit status."""
+    env = {"TERM": os.environ.get("TERM", "xterm-256color"), "LANG": os.environ.get("LANG", "C.UTF-8")}
     rows, columns = _size()
     source = importlib.resources.files("workbench.sessions").joinpath("pty_relay.py").read_text()
     relay = ["python3", "-ISuc", source, str(rows), str(columns), *argv]

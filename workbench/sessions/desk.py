@@ -12,6 +12,7 @@ import html
 import logging
 import secrets
 import time
+import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
@@ -24,7 +25,8 @@ from workbench.model.session import Kernel, Session, SessionKind, SessionView
 from workbench.model.tunnel import Tunnel, TunnelStatus
 from workbench.ports import ByteStream, Workbench
 from workbench.remote.tunnels import WAIT_S, Forward, Reach
-from workbench.sessions import sintr
+from workbench.sessions import sintr, vscode
+from workbench.sessions.attach import argv_of, on_terminal
 from workbench.sessions.book import Book
 from workbench.sessions.kernels import kernels
 from workbench.sessions.way import Site, Way
@@ -279,6 +281,32 @@ class Desk:
         """A file for a browser that leads to the session; its path may be on a command line, its URL not."""
         url = html.escape(session.url, quote=True)
         return self._book.write_page(session.id, _PAGE.format(url=url, title=f"Session {session.id}"))
+
+    async def browse(self, session_id: str) -> None:
+        """Show one in the user's browser, its token on no command line.
+
+        Raises:
+            NotAllowed: It has no page.
+        """
+        session = self.session(session_id)
+        if session.kind is not SessionKind.JUPYTER or not session.local_port:
+            raise NotAllowed(f"Session {session.id} has no page for a browser.")
+        await asyncio.to_thread(webbrowser.open, self.page(session).as_uri())
+
+    async def attach(self, session_id: str) -> int:
+        """Give this program's terminal to one's shell, until the user leaves it; the shell's exit status."""
+        session = self.session(session_id)
+        if session.kind is SessionKind.SINTR:
+            connection = (await self._site_of(session.profile)).connection
+            return await on_terminal(connection, sintr.attach_argv(session))
+        place, node = await self.way(session).node()
+        return await on_terminal(node, argv_of(place))
+
+    async def vscode(self, session_id: str) -> str:
+        """Write an ssh configuration for one's node; a sentence that says how it is used."""
+        session = self.session(session_id)
+        place = await self.way(session).find()
+        return vscode.write(place, (await self._site_of(session.profile)).profile).sentence
 
     def way(self, session: Session) -> Way:
         """To what its job runs."""

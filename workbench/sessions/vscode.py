@@ -16,8 +16,7 @@ from pathlib import Path
 from workbench.config import config_path
 from workbench.errors import ConfigError, NotAllowed
 from workbench.model.profile import ClusterProfile
-from workbench.model.session import Session
-from workbench.sessions.desk import Desk
+from workbench.model.session import Place
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*", re.ASCII)
 FILE = "ssh_config"
@@ -34,18 +33,16 @@ class Written:
     sentence: str
 
 
-async def write(desk: Desk, session: Session) -> Written:
-    """Write the hosts of all sessions that run, this one among them.
+def write(place: Place, profile: ClusterProfile) -> Written:
+    """Write the host of a session's node, beside those that are there.
 
     Raises:
         NotAllowed: The session is not on another node, or its names cannot be written.
         ConfigError: The file cannot be written.
     """
-    place = await desk.way(session).find()
-    profile = (await desk.site(session.profile)).profile
     if profile.scheduler != "slurm" or profile.connection == "local":
         where = "this machine" if profile.connection == "local" else profile.host
-        raise NotAllowed(f"Session {session.id} runs on {where} itself: no way into a node is needed.")
+        raise NotAllowed(f"The session runs on {where} itself: no way into a node is needed.")
     path = config_path().with_name(FILE)
     blocks = {**_read(path), f"mace-{place.node}": host_block(place.node, profile)}
     _replace(path, text_of(list(blocks.values())))
