@@ -31,6 +31,7 @@ class Calculator(AseCalculator):
         plan: Plan | str = "reference",
         *,
         device: str = "cpu",
+        head: str | None = None,
         allow_pickle: bool = False,
         stress: bool = False,
     ) -> None:
@@ -40,6 +41,7 @@ class Calculator(AseCalculator):
             model: A mace-torch model in fp64, or a name or path that `accel.reference.load_model` takes.
             plan: A plan, its name, or its file; `auto` for the fastest (`accel.auto`).
             device: Where to compute.
+            head: Which of several heads; by default the only one, or the one named `default`.
             allow_pickle: Whether `model` may be a pickle, which can run any code when it is opened.
             stress: Compute stress at every call, whether it is asked for or not: who asks for forces first
                 and then for stress of the same atoms would have them computed twice.
@@ -51,7 +53,7 @@ class Calculator(AseCalculator):
         if isinstance(model, str):
             model = load_model(model, allow_pickle=allow_pickle)
         self.plan = resolve_plan(model, find_plan(plan) if isinstance(plan, str) else plan, device)
-        self._evaluator = build_evaluator(model, self.plan, device)
+        self._evaluator = build_evaluator(model, self.plan, device, head=head)
         self._stress = stress
 
     def calculate(

@@ -37,6 +37,7 @@ with quiet():
     from e3nn import o3
     from mace import data as mace_data
     from mace import modules
+    from mace.modules.symmetric_contraction import EmptyParam
     from mace.tools.scripts_utils import extract_config_mace_model
 
 __all__ = [
@@ -60,6 +61,14 @@ _CLASSES: Mapping[str, Mapping[str, Any]] = {
     "gate": modules.gate_dict,
 }
 _PLAIN = (bool, int, float, str, type(None))
+
+
+def _copy_empty(parameter: Any, memo: dict[int, Any]) -> Any:
+    """mace-torch's stand-in for weights without couplings inherits a copy that fails."""
+    return memo.setdefault(id(parameter), EmptyParam(parameter.data.clone()))
+
+
+EmptyParam.__deepcopy__ = _copy_empty  # type: ignore[method-assign]
 
 
 @contextlib.contextmanager

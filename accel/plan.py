@@ -213,16 +213,20 @@ def resolve_plan(model: nn.Module, plan: Plan, device: str = "cpu") -> Plan:
     return tuned_plan(model, plan.tolerance, device)
 
 
-def build_evaluator(model: nn.Module, plan: Plan, device: str = "cpu") -> Evaluator:
+def build_evaluator(
+    model: nn.Module, plan: Plan, device: str = "cpu", *, head: str | None = None
+) -> Evaluator:
     """The plan applied to the model. The model itself is not changed.
 
     Args:
         model: A mace-torch model in fp64.
         plan: What to apply.
         device: Where to compute, in torch's words: `cpu`, `cuda`, `cuda:1`.
+        head: Which of several heads; by default the only one, or the one named `default`.
 
     Raises:
         PlanError: The plan's technique is unknown, or cannot be applied to this model.
+        ModelError: The model has no such head.
         MissingBackend: A library or a device that it needs is not here.
     """
     builder = _BUILDERS.get(plan.technique)
@@ -230,27 +234,27 @@ def build_evaluator(model: nn.Module, plan: Plan, device: str = "cpu") -> Evalua
         raise PlanError(
             f"Plan {plan.name} asks for the technique {plan.technique!r}; there are: {', '.join(_BUILDERS)}."
         )
-    return builder(model, plan, device)
+    return builder(model, plan, device, head)
 
 
-def _build_mace(model: nn.Module, plan: Plan, device: str) -> Evaluator:
+def _build_mace(model: nn.Module, plan: Plan, device: str, head: str | None) -> Evaluator:
     from accel.reference import ReferenceEvaluator
 
     _check_options(plan, {})
-    return ReferenceEvaluator(_copied(model, plan), device=device)
+    return ReferenceEvaluator(_copied(model, plan), device=device, head=head)
 
 
-def _build_swap(model: nn.Module, plan: Plan, device: str) -> Evaluator:
+def _build_swap(model: nn.Module, plan: Plan, device: str, head: str | None) -> Evaluator:
     from accel.reference import ReferenceEvaluator
     from accel.swap import accelerate
 
     _check_options(plan, {})
     swapped = _copied(model, plan)
     accelerate(swapped)
-    return ReferenceEvaluator(swapped, device=device)
+    return ReferenceEvaluator(swapped, device=device, head=head)
 
 
-def _build_evaluator(model: nn.Module, plan: Plan, device: str) -> Evaluator:
+def _build_evaluator(model: nn.Module, plan: Plan, device: str, head: str | None) -> Evaluator:
     import torch
 
     try:
@@ -264,11 +268,11 @@ def _build_evaluator(model: nn.Module, plan: Plan, device: str) -> Evaluator:
         raise PlanError(f"Plan {plan.name} runs on the CPU only, not on {device}: use plan swap there.")
     dtype: Literal["float64", "float32"] = "float32" if plan.dtype == "float32" else "float64"
     options: Mapping[str, Any] = {"threads": torch.get_num_threads(), **plan.options}
-    return CompiledEvaluator(model, dtype=dtype, **options)
+    return CompiledEvaluator(model, dtype=dtype, head=head, **options)
 
 
-def _build_auto(model: nn.Module, plan: Plan, device: str) -> Evaluator:
-    return build_evaluator(model, resolve_plan(model, plan, device), device)
+def _build_auto(model: nn.Module, plan: Plan, device: str, head: str | None) -> Evaluator:
+    return build_evaluator(model, resolve_plan(model, plan, device), device, head=head)
 
 
 def _copied(model: nn.Module, plan: Plan) -> nn.Module:
@@ -278,13 +282,18 @@ def _copied(model: nn.Module, plan: Plan) -> nn.Module:
     return copy.deepcopy(model).to(getattr(torch, plan.dtype))
 
 
-def _build_compile(model: nn.Module, plan: Plan, device: str) -> Evaluator:
+def _build_compile(model: nn.Module, plan: Plan, device: str, head: str | None) -> Evaluator:
     from accel.vendors.torch_compile import compiled_evaluator
 
     _check_options(plan, {"backend": str, "many_threads": bool})
     backend, many_threads = plan.options.get("backend", "inductor"), plan.options.get("many_threads", False)
     return compiled_evaluator(
-        model, dtype=plan.dtype, device=device, backend=str(backend), many_threads=bool(many_threads)
+        model,
+        dtype=plan.dtype,
+        device=device,
+        head=head,
+        backend=str(backend),
+        many_threads=bool(many_threads),
     )
 
 
@@ -301,7 +310,7 @@ def _check_options(plan: Plan, known: Mapping[str, type]) -> None:
             raise PlanError(f"Plan {plan.name}: the option {name} should be of type {wanted}, not {value!r}.")
 
 
-_BUILDERS: Mapping[str, Callable[[nn.Module, Plan, str], Evaluator]] = MappingProxyType(
+_BUILDERS: Mapping[str, Callable[[nn.Module, Plan, str, str | None], Evaluator]] = MappingProxyType(
     {
         "mace": _build_mace,
         "compile": _build_compile,

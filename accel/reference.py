@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +17,10 @@ from accel.data import check_elements, check_geometry
 from accel.errors import ModelError
 from accel.mace_torch import default_dtype, mace_data, mace_tools, model_config, model_dtype, o3
 from accel.model_files import load_model, model_card, save_model, shipped_models, torch_device
+from accel.ops.chebyshev import DifferentiableChebyshev
 from accel.prediction import Prediction
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "ModelSummary",
@@ -137,7 +141,15 @@ class ReferenceEvaluator:
         head: str | None = None,
         name: str = "the model",
     ) -> None:
-        """Move `model` to `device`; `head` and `name` are those of `to_graph`."""
+        """Move `model` to `device`; `head` and `name` are those of `to_graph`.
+
+        A Chebyshev basis is made differentiable first: mace-torch's is not, and its forces are then not
+        the slope of its energy, which nothing can be measured against.
+        """
+        for module in model.modules():
+            if DifferentiableChebyshev.covers(module):
+                DifferentiableChebyshev.adopt(module)
+                log.warning("The forces of %s would lack the derivative of its Chebyshev basis: added.", name)
         self.model = model.to(torch_device(device))
         self.head = head
         self.name = name

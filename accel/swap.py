@@ -58,13 +58,17 @@ def swap_operations(model: nn.Module) -> SwapReport:
         PlanError: Nothing in the model has a fast form.
     """
     from accel.mace_torch import model_dtype
+    from accel.ops.chebyshev import DifferentiableChebyshev
     from accel.ops.contraction import SparseSymmetricContraction
     from accel.ops.convolution import EdgeMatrixProduct
 
     swapped, left = [], []
     for name, module in model.named_modules():
         leaf = name.rpartition(".")[2]
-        if isinstance(module, SparseSymmetricContraction | EdgeMatrixProduct):
+        if isinstance(module, SparseSymmetricContraction | EdgeMatrixProduct | DifferentiableChebyshev):
+            swapped.append(name)
+        elif DifferentiableChebyshev.covers(module):
+            DifferentiableChebyshev.adopt(module)
             swapped.append(name)
         elif SparseSymmetricContraction.covers(module):
             SparseSymmetricContraction.adopt(module)

@@ -13,10 +13,20 @@ if TYPE_CHECKING:
 
 
 def refuse(what: str) -> NoReturn:
+    """Say that `what` has no compiled form, and what has one.
+
+    Raises:
+        PlanError: Always.
+    """
     raise PlanError(f"{what} is not covered by the compiled evaluator: use plan 'swap' or 'reference'.")
 
 
 def must_agree(ours: NDArray[np.float64], theirs: NDArray[np.float64], what: str) -> None:
+    """Compare what was read from a model with what its module makes of the same input.
+
+    Raises:
+        ModelError: They differ.
+    """
     if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=1e-10, atol=1e-11):
         raise ModelError(
             f"The installed mace-torch or e3nn computes {what} in a way this version does not know: "

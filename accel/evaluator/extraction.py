@@ -15,18 +15,19 @@ import numpy as np
 import torch
 
 from accel.evaluator.agreement import must_agree, refuse
+from accel.evaluator.high_harmonics import MAX_ELL
 from accel.evaluator.pairs import Repulsion, read_repulsion
+from accel.evaluator.radial import pairing_of
 from accel.evaluator.readout import Readout, read_readout
 from accel.mace_torch import o3
+from accel.ops.chebyshev import DifferentiableChebyshev
 from accel.ops.polynomial import SparsePolynomial, from_symmetric_contraction
-from accel.reference import head_number
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Matrices = tuple[NDArray[np.float64], ...]
 
-MAX_ELL = 3
 MAX_CORRELATION = 4
 _PLAIN_BLOCKS = ("RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock")
 
@@ -78,36 +79,29 @@ class Extracted:
     scale: float
     shift: float
     repulsion: Repulsion | None
-    module: Any
-    """An fp64 copy of the model on the CPU: its radial part is tabulated from itself."""
+    pairing: str
+    """For which pairs of elements there have to be radial tables (`radial.table_pairs`)."""
 
 
-def extract(model: Any, head: str | None = None) -> Extracted:
-    """Read `model`, a mace-torch MACE or ScaleShiftMACE.
+def extract(model: Any, head: int = 0) -> Extracted:
+    """Read a mace-torch MACE or ScaleShiftMACE.
 
     Args:
-        model: It is copied, not changed.
-        head: Which of several heads; by default the only one, or the one named `default`.
-
-    Raises:
-        PlanError: The model has a part that the compiled evaluator does not cover.
-        ModelError: It has no such head.
+        model: What `double_copy` makes of it.
+        head: The number of the head.
     """
-    number = head_number(model, head)
-    model = _double_copy(model)
-    _refuse_uncovered(model)
     irreps = o3.Irreps(model.node_embedding.linear.irreps_out)
     scale, shift = 1.0, 0.0
     if hasattr(model, "scale_shift"):
-        scale = float(torch.atleast_1d(model.scale_shift.scale)[number])
-        shift = float(torch.atleast_1d(model.scale_shift.shift)[number])
+        scale = float(model.scale_shift.scale.reshape(-1)[head])
+        shift = float(model.scale_shift.shift.reshape(-1)[head])
     n_layers = len(model.interactions)
     first_read = n_layers - len(model.readouts)  # use_last_readout_only leaves one, on the last layer
     layers = tuple(
         _layer(
             model.interactions[i],
             model.products[i],
-            read_readout(model.readouts[i - first_read], number) if i >= first_read else None,
+            read_readout(model.readouts[i - first_read], head) if i >= first_read else None,
         )
         for i in range(n_layers)
     )
@@ -121,19 +115,26 @@ def extract(model: Any, head: str | None = None) -> Extracted:
         n_channels=irreps.dim,
         embedding=embedding,
         layers=layers,
-        atomic_energies_ev=np.atleast_2d(model.atomic_energies_fn.atomic_energies.numpy())[number],
+        atomic_energies_ev=np.atleast_2d(model.atomic_energies_fn.atomic_energies.numpy())[head],
         scale=scale,
         shift=shift,
         repulsion=read_repulsion(model) if hasattr(model, "pair_repulsion") else None,
-        module=model,
+        pairing=pairing_of(model),
     )
 
 
-def _double_copy(model: Any) -> Any:
-    """Copy to fp64 on the CPU without touching the caller's model."""
+def double_copy(model: Any) -> Any:
+    """Copy a model to fp64 on the CPU.
+
+    Raises:
+        PlanError: The model has a part that the compiled evaluator does not cover.
+    """
+    _refuse_uncovered(model)
     copied = copy.deepcopy(model).to("cpu").double().eval()
     for parameter in copied.parameters():
         parameter.requires_grad_(False)
+    if DifferentiableChebyshev.covers(copied.radial_embedding.bessel_fn):
+        DifferentiableChebyshev.adopt(copied.radial_embedding.bessel_fn)
     return copied
 
 
@@ -144,13 +145,12 @@ def _refuse_uncovered(model: Any) -> None:
         refuse(f"A model of class {kind}")
     if hasattr(model, "joint_embedding"):
         refuse("A joint embedding of charges or other features")
-    if type(model.radial_embedding.bessel_fn).__name__ == "ChebychevBasis":
-        # mace-torch cannot differentiate it either: torch has no derivative of chebyshev_polynomial_t.
-        refuse("The Chebyshev radial basis")
     lmax = o3.Irreps(model.spherical_harmonics.irreps_out).lmax
     if lmax > MAX_ELL:
         refuse(f"max_ell = {lmax} (above {MAX_ELL})")
+    uniform_irreps(model.node_embedding.linear.irreps_out, "An embedding")
     for block in model.interactions:
+        uniform_irreps(block.node_feats_irreps, "A layer")
         if type(block).__name__ not in _PLAIN_BLOCKS:
             refuse(f"The interaction {type(block).__name__}")
         if hasattr(block, "conv_fusion") or not isinstance(block.linear, o3.Linear):
@@ -169,7 +169,7 @@ def _layer(block: Any, product: Any, readout: Readout | None) -> Layer:
     """Everything one interaction does, as matrices."""
     residual = "Residual" in type(block).__name__
     skip = _per_element_matrices(block.skip_tp)
-    _uniform(block.irreps_out, "The message")
+    uniform_irreps(block.irreps_out, "The message")
     contraction = product.symmetric_contractions
     return Layer(
         up=_linear_matrices(block.linear_up),
@@ -183,7 +183,7 @@ def _layer(block: Any, product: Any, readout: Readout | None) -> Layer:
     )
 
 
-def _uniform(irreps: Any, what: str) -> Any:
+def uniform_irreps(irreps: Any, what: str) -> Any:
     """Irreps that hold l = 0, 1, … once each, all with the same number of channels."""
     irreps = o3.Irreps(irreps)
     if [ir.l for _, ir in irreps] != list(range(len(irreps))) or len({mul for mul, _ in irreps}) != 1:
@@ -263,7 +263,7 @@ def _paths(conv_tp: Any) -> tuple[Path, ...]:
 
 def _check_paths(conv_tp: Any, paths: list[Path]) -> None:
     """One random edge through the module and through the paths."""
-    senders = _uniform(conv_tp.irreps_in1, "A sender")
+    senders = uniform_irreps(conv_tp.irreps_in1, "A sender")
     mul = senders[0].mul
     x = torch.randn(1, senders.dim, dtype=torch.float64)
     y = torch.randn(1, conv_tp.irreps_in2.dim, dtype=torch.float64)

@@ -35,22 +35,28 @@ R_MIN_A = 0.1
 """Where tables begin. Closer atoms are refused: no model was ever trained there."""
 
 
-def is_ordered(module: Any) -> bool:
-    """Whether it matters for the radial part which of an edge's elements sends."""
-    return any(hasattr(block, "source_embedding") for block in module.interactions)
+def pairing_of(module: Any) -> str:
+    """How radial weights depend on the elements of an edge's ends.
+
+    `none`: not at all; `symmetric`: on both alike (distance transforms); `ordered`: it matters which of
+    them sends (non-linear blocks).
+    """
+    if any(hasattr(block, "source_embedding") for block in module.interactions):
+        return "ordered"
+    return "symmetric" if hasattr(module.radial_embedding, "distance_transform") else "none"
 
 
-def table_pairs(module: Any, elements: Sequence[int]) -> tuple[list[Pair], NDArray[np.int64]]:
+def table_pairs(pairing: str, elements: Sequence[int]) -> tuple[list[Pair], NDArray[np.int64]]:
     """For which pairs of elements there have to be tables.
 
     Returns:
         The pairs, and by [sender, receiver] (counted in `elements`) which of them stands for it.
     """
     n = len(elements)
-    if is_ordered(module):
-        return list(product(elements, elements)), np.arange(n * n).reshape(n, n)
-    if not hasattr(module.radial_embedding, "distance_transform"):
+    if pairing == "none":
         return [(0, 0)], np.zeros((n, n), dtype=np.int64)
+    if pairing == "ordered":
+        return list(product(elements, elements)), np.arange(n * n).reshape(n, n)
     number = np.zeros((n, n), dtype=np.int64)
     number[np.triu_indices(n)] = np.arange(n * (n + 1) // 2)
     return list(combinations_with_replacement(elements, 2)), np.maximum(number, number.T)
@@ -198,7 +204,7 @@ def intervals_for(module: Any, tolerance: float) -> int:
 
 def _typical_pairs(module: Any) -> list[Pair]:
     """Pairs of elements on which tables are tried: transforms bend most for the smallest atoms."""
-    if len(table_pairs(module, [0, 0])[0]) == 1:
+    if pairing_of(module) == "none":
         return [(0, 0)]
     from ase.data import covalent_radii
 

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from accel.evaluator.agreement import must_agree, refuse
-from accel.evaluator.compilation import kernel
+from accel.evaluator.compilation import step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,7 +112,7 @@ GATES = ("identity", "silu", "tanh", "abs")
 """What kernels call by number."""
 
 
-@kernel
+@step
 def gate(number: int, x: float) -> tuple[float, float]:
     """A gate's value at `x`, and its derivative there."""
     if number == 1:
@@ -126,9 +126,9 @@ def gate(number: int, x: float) -> tuple[float, float]:
     return x, 1.0
 
 
-@kernel
-def read_out(layer: Any, nodes: Any, scale: float, energies: Any, start: int, stop: int) -> None:
-    """Add the readout of atoms `start` … `stop` - 1 to `energies` and its gradient to `g_features`.
+@step
+def read_out(layer: Any, features: Any, atoms: int, scale: float, energies: Any, g_features: Any) -> None:
+    """Add the readout of a block of atoms to `energies`; set the gradient by its features.
 
     Sums are kept in fp64 whatever the working precision.
     """
@@ -137,16 +137,19 @@ def read_out(layer: Any, nodes: Any, scale: float, energies: Any, start: int, st
     second = np.empty(hidden)
     slope = np.empty(hidden)
     by_first = np.empty(hidden)
-    for a in range(start, stop):
+    for k in range(atoms * layer.n_out * layer.channels):
+        g_features[k] = 0
+    for i in range(atoms):
+        row = i * layer.channels
         for j in range(hidden):
             first[j] = 0.0
         for c in range(channels):
-            x = np.float64(nodes.features[a, 0, c])
+            x = np.float64(features[row + c])
             for j in range(hidden):
                 first[j] += x * layer.readout[c, j]
         if len(layer.readout_second) == 0:
             for j in range(hidden):
-                energies[a] += scale * first[j]
+                energies[i] += scale * first[j]
                 by_first[j] = scale
         else:
             for j in range(hidden):
@@ -155,18 +158,18 @@ def read_out(layer: Any, nodes: Any, scale: float, energies: Any, start: int, st
                 slope[j] = derivative * layer.gate_scale
                 by_first[j] = scale * layer.readout_second[j]
             _through_the_middle(layer, first, second, by_first)
-            energies[a] += scale * layer.readout_bias
+            energies[i] += scale * layer.readout_bias
             for j in range(hidden):
-                energies[a] += scale * layer.readout_second[j] * first[j]
+                energies[i] += scale * layer.readout_second[j] * first[j]
                 by_first[j] *= slope[j]
         for c in range(channels):
             by_feature = 0.0
             for j in range(hidden):
                 by_feature += by_first[j] * layer.readout[c, j]
-            nodes.g_features[a, 0, c] += by_feature
+            g_features[row + c] = by_feature
 
 
-@kernel
+@step
 def _through_the_middle(layer: Any, x: Any, scratch: Any, g: Any) -> None:
     """Put `x` through a second hidden layer and its gradient `g` back through it, in place."""
     middle = layer.readout_middle
@@ -174,7 +177,7 @@ def _through_the_middle(layer: Any, x: Any, scratch: Any, g: Any) -> None:
     if len(middle) == 0:
         return
     for j in range(hidden):
-        total = np.float64(middle[hidden, j])
+        total: float = middle[hidden, j]
         for i in range(hidden):
             total += x[i] * middle[i, j]
         value, derivative = gate(layer.gate, total)
@@ -184,8 +187,7 @@ def _through_the_middle(layer: Any, x: Any, scratch: Any, g: Any) -> None:
         total = 0.0
         for j in range(hidden):
             total += g[j] * middle[i, j]
-        # x[i] is still needed for no other sum: all of them are in scratch.
-        x[i] = total
+        x[i] = total  # what it held is in no sum any more
     for i in range(hidden):
         g[i] = x[i]
         x[i] = scratch[i]

@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from accel.evaluator.radial import table_pairs, tabulate
 from accel.evaluator.readout import GATES, Readout
 
 if TYPE_CHECKING:
@@ -89,9 +88,17 @@ class LayerArrays(NamedTuple):
 
 
 def layer_arrays(
-    extracted: Extracted, index: int, elements: NDArray[np.int64], dtype: Any, n_intervals: int
+    extracted: Extracted, index: int, elements: NDArray[np.int64], dtype: Any, table: NDArray[np.float64]
 ) -> LayerArrays:
-    """Arrays of one layer for `elements` (indices into the model's), in the working precision."""
+    """Arrays of one layer, in the working precision.
+
+    Args:
+        extracted: The model.
+        index: Which layer.
+        elements: Indices into the model's of those that are present.
+        dtype: Working precision.
+        table: [n_pairs, n_knots, 3, n_weights], the layer's radial tables (`radial.tabulate`).
+    """
     layer = extracted.layers[index]
     n_l = 1 + max(path.l_out for path in layer.paths)
     linear = _linear(layer, elements)
@@ -108,8 +115,6 @@ def layer_arrays(
         [np.concatenate([m[bounds[i] : bounds[i + 1]].T.reshape(-1) for i in range(n_l)]) for m in linear]
     )
     poly, coefficients = _polynomial(layer.polynomial, elements)
-    pairs, _ = table_pairs(extracted.module, elements.tolist())
-    table = tabulate(extracted.module, index, n_intervals, pairs)
 
     def cast(array: Any) -> Any:
         return np.ascontiguousarray(array, dtype=dtype)

@@ -34,6 +34,7 @@ def compiled_evaluator(
     *,
     dtype: str,
     device: str,
+    head: str | None = None,
     backend: str = "inductor",
     many_threads: bool = False,
 ) -> CompiledMace:
@@ -63,14 +64,17 @@ def compiled_evaluator(
     from mace.tools.compile import prepare
 
     rebuilt: torch.nn.Module = prepare(lambda: _rebuilt(model, getattr(torch, dtype)))()
-    return CompiledMace(rebuilt.to(target).requires_grad_(False).eval(), getattr(torch, dtype), backend)
+    return CompiledMace(rebuilt.to(target).requires_grad_(False).eval(), getattr(torch, dtype), backend, head)
 
 
 class CompiledMace:
     """A compiled model: an `Evaluator`. It compiles when it is first called."""
 
-    def __init__(self, model: torch.nn.Module, dtype: torch.dtype, backend: str) -> None:
+    def __init__(
+        self, model: torch.nn.Module, dtype: torch.dtype, backend: str, head: str | None = None
+    ) -> None:
         self._model = model
+        self._head = head
         self._dtype = dtype
         self._compiled: Any = torch.compile(model, dynamic=True, backend=backend)
 
@@ -82,7 +86,7 @@ class CompiledMace:
             PlanError: torch cannot compile the model here.
         """
         stress = stress and bool(atoms.pbc.all())
-        graph = to_graph(atoms, self._model)
+        graph = to_graph(atoms, self._model, head=self._head)
         # Inside a compiled graph nothing can be told to need a gradient any more.
         for name in ("positions", "node_attrs"):
             graph[name].requires_grad_(True)

@@ -9,10 +9,74 @@ import torch
 from ase import Atoms
 from ase.build import bulk, molecule
 
-from accel.mace_torch import build_model
+from accel.mace_torch import build_model, modules
 
 RESIDUAL = "RealAgnosticResidualInteractionBlock"
 PLAIN = "RealAgnosticInteractionBlock"
+
+
+ATTENTION = "RealAgnosticAttResidualInteractionBlock"
+DENSITY = "RealAgnosticDensityInteractionBlock"
+DENSITY_RESIDUAL = "RealAgnosticDensityResidualInteractionBlock"
+NON_LINEAR = "RealAgnosticResidualNonLinearInteractionBlock"
+TWO_HEADS: dict[str, Any] = {
+    "heads": ["dft", "Default"],
+    "atomic_energies": [[-13.8, -58.1, -110.5], [-13.1, -57.0, -111.2]],
+    "atomic_inter_scale": [0.7, 1.1],
+    "atomic_inter_shift": [-0.1, 0.2],
+}
+
+COVERED: dict[str, dict[str, Any]] = {
+    "scalars": {"max_ell": 3},
+    "scalars, residual first": {"interaction_cls_first": RESIDUAL},
+    "vectors": {"hidden_irreps": "6x0e+6x1o", "max_ell": 3},
+    "tensors": {"hidden_irreps": "4x0e+4x1o+4x2e"},
+    "up to l = 3": {"hidden_irreps": "4x0e+4x1o+4x2e+4x3o", "max_ell": 3},
+    "harmonics up to l = 5": {"hidden_irreps": "4x0e+4x1o+4x2e+4x3o+4x4e", "max_ell": 5, "correlation": 2},
+    "without parity": {"hidden_irreps": "4x0e+4x1e", "use_so3": True},
+    "a single interaction": {"num_interactions": 1},
+    "three interactions": {"num_interactions": 3, "hidden_irreps": "5x0e+5x1o"},
+    "never residual": {"interaction_cls": PLAIN},
+    "correlation 1": {"correlation": 1},
+    "correlation 2": {"correlation": 2, "hidden_irreps": "6x0e+6x1o"},
+    "correlation 4": {"correlation": 4, "max_ell": 1, "hidden_irreps": "4x0e+4x1o"},
+    "a correlation for each layer": {"correlation": [2, 3]},
+    "gaussian radial basis": {"radial_type": "gaussian", "num_bessel": 12},
+    "chebyshev radial basis": {"radial_type": "chebyshev", "num_bessel": 3, "r_max": 2.5},
+    "cutoff on the weights": {"apply_cutoff": False},
+    "agnesi transform": {"distance_transform": "Agnesi", "hidden_irreps": "4x0e+4x1o"},
+    "soft transform, cutoff on the weights": {"distance_transform": "Soft", "apply_cutoff": False},
+    "zbl repulsion": {"pair_repulsion": True},
+    "agnesi transform and repulsion": {"distance_transform": "Agnesi", "pair_repulsion": True},
+    "last readout only": {"use_last_readout_only": True},
+    "edge irreps of their own": {"hidden_irreps": "8x0e+8x1o", "edge_irreps": "4x0e+4x1o"},
+    "edge irreps from the first layer": {
+        "hidden_irreps": "8x0e+8x1o",
+        "edge_irreps": "4x0e+4x1o",
+        "use_edge_irreps_first": True,
+    },
+    "all irreps kept": {"hidden_irreps": "4x0e+4x1o", "keep_last_layer_irreps": True},
+    "an odd number of channels": {"hidden_irreps": "7x0e+7x1o"},
+    "reduced couplings": {"use_reduced_cg": False, "hidden_irreps": "4x0e+4x1o"},
+    "an agnostic product": {"use_agnostic_product": True},
+    "readout with biases": {"readout_cls": "NonLinearBiasReadoutBlock"},
+    "gate tanh": {"gate": "tanh"},
+    "gate abs": {"gate": "abs"},
+    "no gate": {"gate": "None"},
+    "two heads": TWO_HEADS,
+    "two heads, readout with biases": {"readout_cls": "NonLinearBiasReadoutBlock", **TWO_HEADS},
+}
+"""What changes in a model of each family that the compiled evaluator covers."""
+
+NOT_COVERED: dict[str, tuple[dict[str, Any], str]] = {
+    "density": ({"interaction_cls": DENSITY_RESIDUAL}, "RealAgnosticDensityResidualInteractionBlock"),
+    "non-linear": ({"interaction_cls": NON_LINEAR}, "RealAgnosticResidualNonLinearInteractionBlock"),
+    "attention": ({"interaction_cls": ATTENTION}, "RealAgnosticAttResidualInteractionBlock"),
+    "odd scalars": ({"hidden_irreps": "4x0e+4x0o+4x1o", "max_ell": 1}, "irreps 4x0e\\+4x0o"),
+    "a missing l": ({"hidden_irreps": "4x0e+4x2e"}, "irreps 4x0e\\+4x2e"),
+    "correlation 5": ({"correlation": 5, "max_ell": 1}, "correlation above 4"),
+}
+"""What changes in a model that it does not cover, and how that is named."""
 
 
 def random_model(dtype: torch.dtype = torch.float64, seed: int = 3, **changes: Any) -> Any:
@@ -22,7 +86,7 @@ def random_model(dtype: torch.dtype = torch.float64, seed: int = 3, **changes: A
         "r_max": 3.5,
         "num_bessel": 6,
         "num_polynomial_cutoff": 5,
-        "max_ell": 3,
+        "max_ell": 2,
         "interaction_cls": RESIDUAL,
         "interaction_cls_first": PLAIN,
         "num_interactions": 2,
@@ -43,6 +107,13 @@ def random_model(dtype: torch.dtype = torch.float64, seed: int = 3, **changes: A
         **changes,
     }
     return build_model(config, dtype)
+
+
+def without_scale(model: Any) -> Any:
+    """The same as a `MACE`, which has neither scale nor shift."""
+    del model.scale_shift
+    model.__class__ = modules.MACE
+    return model
 
 
 def liquid(n_molecules: int = 8, seed: int = 0) -> Atoms:

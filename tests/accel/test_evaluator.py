@@ -9,31 +9,19 @@ from ase import Atoms
 from ase.build import molecule
 
 from accel.data import load_structures
-from accel.errors import PlanError, StructureError
+from accel.errors import ModelError, PlanError, StructureError
 from accel.evaluator import CompiledEvaluator
 from accel.evaluator.compilation import cache_folder
-from accel.reference import ReferenceEvaluator, load_model
-from tests.accel.random_models import PLAIN, RESIDUAL, liquid, random_model, structures
-
-FAMILIES: dict[str, dict[str, Any]] = {
-    "scalars": {},
-    "scalars, residual first": {"interaction_cls_first": RESIDUAL},
-    "vectors": {"hidden_irreps": "6x0e+6x1o"},
-    "tensors": {"hidden_irreps": "4x0e+4x1o+4x2e", "max_ell": 2},
-    "up to l = 3": {"hidden_irreps": "4x0e+4x1o+4x2e+4x3o"},
-    "a single interaction": {"num_interactions": 1},
-    "three interactions": {"num_interactions": 3, "hidden_irreps": "5x0e+5x1o"},
-    "never residual": {"interaction_cls": PLAIN},
-    "correlation 1": {"correlation": 1},
-    "correlation 2": {"correlation": 2, "hidden_irreps": "6x0e+6x1o"},
-    "gaussian radial basis": {"radial_type": "gaussian", "num_bessel": 12},
-    "cutoff on the weights": {"apply_cutoff": False},
-    "last readout only": {"use_last_readout_only": True},
-    "edge irreps of their own": {"hidden_irreps": "8x0e+8x1o", "edge_irreps": "4x0e+4x1o"},
-    "all irreps kept": {"hidden_irreps": "4x0e+4x1o", "keep_last_layer_irreps": True},
-    "an odd number of channels": {"hidden_irreps": "7x0e+7x1o"},
-    "reduced couplings": {"use_reduced_cg": False, "hidden_irreps": "4x0e+4x1o"},
-}
+from accel.reference import ReferenceEvaluator, load_model, to_graph
+from tests.accel.random_models import (
+    COVERED,
+    NOT_COVERED,
+    TWO_HEADS,
+    liquid,
+    random_model,
+    structures,
+    without_scale,
+)
 
 
 def assert_same(model: Any, atoms: Atoms, evaluator: CompiledEvaluator) -> None:
@@ -51,9 +39,9 @@ def assert_same(model: Any, atoms: Atoms, evaluator: CompiledEvaluator) -> None:
         np.testing.assert_allclose(ours.stress, truth.stress, rtol=0, atol=1e-11)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", COVERED)
 def test_every_covered_family_agrees_with_mace_torch(family: str) -> None:
-    model = random_model(**FAMILIES[family])
+    model = random_model(**COVERED[family])
 
     assert_same(model, liquid(8), CompiledEvaluator(model))
 
@@ -131,36 +119,66 @@ def test_preparing_leaves_the_model_as_it_was() -> None:
     assert all(parameter.requires_grad for parameter in model.interactions.parameters())
 
 
-@pytest.mark.parametrize(
-    ("changes", "named"),
-    [
-        ({"pair_repulsion": True}, "ZBL"),
-        ({"distance_transform": "Agnesi"}, "AgnesiTransform"),
-        ({"radial_type": "chebyshev"}, "Chebyshev"),
-        ({"interaction_cls": "RealAgnosticDensityResidualInteractionBlock"}, "DensityResidual"),
-        ({"interaction_cls": "RealAgnosticResidualNonLinearInteractionBlock"}, "NonLinear"),
-        ({"correlation": 4, "max_ell": 1}, "correlation"),
-        ({"max_ell": 4, "correlation": 1}, "max_ell"),
-        ({"gate": "tanh"}, "gate tanh"),
-        ({"use_agnostic_product": True}, "element-agnostic"),
-        (
-            {
-                "heads": ["a", "b"],
-                "atomic_energies": [[-1.0, -2.0, -3.0], [-1.0, -2.0, -3.0]],
-                "atomic_inter_scale": [1.0, 1.0],
-                "atomic_inter_shift": [0.0, 0.0],
-            },
-            "several heads",
-        ),
-    ],
-)
-def test_what_is_not_covered_is_refused_by_name(changes: dict[str, Any], named: str) -> None:
+@pytest.mark.parametrize("family", NOT_COVERED)
+def test_what_is_not_covered_is_refused_by_name(family: str) -> None:
+    changes, named = NOT_COVERED[family]
     model = random_model(**changes)
 
     with pytest.raises(PlanError, match=named) as refusal:
         CompiledEvaluator(model)
 
     assert "is not covered by the compiled evaluator: use plan" in str(refusal.value)
+
+
+def test_a_model_without_scale_and_shift_agrees_with_mace_torch() -> None:
+    model = without_scale(random_model(pair_repulsion=True))
+
+    assert_same(model, liquid(8), CompiledEvaluator(model))
+
+
+@pytest.mark.parametrize("family", ["agnesi transform and repulsion", "two heads"])
+def test_every_kind_of_structure_agrees_where_elements_matter_in_pairs(family: str) -> None:
+    model = random_model(hidden_irreps="4x0e+4x1o", **COVERED[family])
+    evaluator = CompiledEvaluator(model)
+
+    for atoms in structures().values():
+        assert_same(model, atoms, evaluator)
+
+
+def test_each_head_can_be_chosen_and_a_wrong_one_is_named() -> None:
+    model = random_model(**TWO_HEADS)
+    atoms = liquid(8)
+
+    for head in ("dft", "DEFAULT", None):
+        truth = ReferenceEvaluator(model, head=head).evaluate(atoms)
+        ours = CompiledEvaluator(model, head=head).evaluate(atoms)
+        assert ours.energy_ev == pytest.approx(truth.energy_ev, rel=1e-12)
+        np.testing.assert_allclose(ours.forces, truth.forces, rtol=0, atol=1e-9)
+    with pytest.raises(ModelError, match="no head named mp; choose one of: dft, Default"):
+        CompiledEvaluator(model, head="mp")
+
+
+@pytest.mark.parametrize(
+    "family", ["chebyshev radial basis", "zbl repulsion", "agnesi transform", "correlation 4"]
+)
+def test_forces_are_the_slope_of_the_energy_of_mace_torch(family: str) -> None:
+    """Also where mace-torch's own forces are not (Chebyshev), or could be wrong in the same way."""
+    model = random_model(**COVERED[family])
+    atoms = liquid(8)
+    direction = np.random.default_rng(1).normal(size=atoms.positions.shape)
+
+    def energy(step: float) -> float:
+        moved = atoms.copy()
+        moved.positions += step * direction
+        with torch.no_grad():
+            return float(model(to_graph(moved, model), compute_force=False)["energy"])
+
+    # Before anything makes the model's basis differentiable.
+    h = 1e-4
+    slope = (8 * (energy(h) - energy(-h)) - (energy(2 * h) - energy(-2 * h))) / (12 * h)
+    forces = CompiledEvaluator(model).evaluate(atoms).forces
+
+    assert (forces * direction).sum() == pytest.approx(-slope, rel=1e-6, abs=1e-6)
 
 
 def test_structures_that_cannot_be_evaluated_are_refused_in_a_sentence() -> None:

@@ -11,25 +11,33 @@ from accel.errors import PlanError
 from accel.mace_torch import quiet
 from accel.reference import ReferenceEvaluator, to_graph
 from accel.swap import accelerate, swap_operations
-from tests.accel.random_models import PLAIN, RESIDUAL, liquid, random_model, structures
+from tests.accel.random_models import (
+    COVERED,
+    DENSITY,
+    NON_LINEAR,
+    NOT_COVERED,
+    liquid,
+    random_model,
+    structures,
+)
 
 FAMILIES: dict[str, dict[str, Any]] = {
-    "scalars": {},
-    "vectors, residual first": {"hidden_irreps": "4x0e+4x1o", "interaction_cls_first": RESIDUAL},
-    "tensors": {"hidden_irreps": "4x0e+4x1o+4x2e", "max_ell": 2},
-    "correlation 4": {"correlation": 4, "max_ell": 1},
-    "density": {
-        "interaction_cls": "RealAgnosticDensityResidualInteractionBlock",
-        "interaction_cls_first": "RealAgnosticDensityInteractionBlock",
+    **COVERED,
+    **{family: changes for family, (changes, _) in NOT_COVERED.items()},
+    "density, never residual": {"interaction_cls": DENSITY, "interaction_cls_first": DENSITY},
+    "non-linear throughout": {
+        "interaction_cls": NON_LINEAR,
+        "interaction_cls_first": NON_LINEAR,
+        "hidden_irreps": "4x0e+4x1o",
+        "readout_cls": "NonLinearBiasReadoutBlock",
     },
-    "transformed distances and repulsion": {"distance_transform": "Agnesi", "pair_repulsion": True},
-    "plain": {"interaction_cls": PLAIN},
 }
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_an_accelerated_model_is_the_same_function_with_the_same_state(family: str) -> None:
-    model = random_model(**FAMILIES[family])
+    changes = FAMILIES[family]
+    model = random_model(**changes)
     state = {name: value.clone() for name, value in model.state_dict().items()}
     parameters = list(model.parameters())
     atoms = liquid(8)
@@ -38,7 +46,8 @@ def test_an_accelerated_model_is_the_same_function_with_the_same_state(family: s
     report = swap_operations(model)
 
     after = ReferenceEvaluator(model).evaluate(atoms, stress=True)
-    assert len(report.swapped) == 4
+    n_layers = len(model.interactions)
+    assert len(report.swapped) == 2 * n_layers + (changes.get("radial_type") == "chebyshev")
     assert report.left == ()
     assert after.energy_ev == pytest.approx(before.energy_ev, rel=1e-12)
     np.testing.assert_allclose(after.forces, before.forces, rtol=0, atol=1e-11)

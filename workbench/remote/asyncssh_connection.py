@@ -92,16 +92,22 @@ class _Login(Login):
         self._identities = list(options.identity_files)
         self._agent: asyncssh.SSHAgentClient | None = None
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether it goes to the host itself, and not through something else."""
+        return self._tunnel is None and not self.options.proxy_command
+
     async def attempt(self) -> asyncssh.SSHClientConnection:
         """Connect and log in, once."""
         import asyncssh
 
         options = self.options
+        reached = await self._reached()
         with _translated(self):
             return await asyncssh.connect(
                 options.hostname,
                 options.port,
-                sock=await self._reached(),
+                sock=reached,
                 username=options.user,
                 config=None,
                 tunnel=self._tunnel if self._tunnel is not None else (),
@@ -118,9 +124,12 @@ class _Login(Login):
 
     async def _reached(self) -> socket.socket | None:
         """A connection to the host itself; none where it is reached through something else."""
-        if self._tunnel is not None or self.options.proxy_command:
+        if not self.is_direct:
             return None
-        return await reach(self.options.hostname, self.options.port)
+        try:
+            return await reach(self.options.hostname, self.options.port)
+        except OSError as error:
+            raise self.options.unreachable(error) from error
 
     def _known(self) -> asyncssh.SSHKnownHosts:
         import asyncssh
@@ -270,6 +279,8 @@ def _translated(login: _Login) -> Iterator[None]:
     except asyncssh.Error as error:
         raise login.broken_off(where, error.reason) from error
     except OSError as error:
+        if login.is_direct:
+            raise login.broken_off(where, error.strerror or str(error)) from error
         raise login.options.unreachable(error) from error
 
 

@@ -56,6 +56,8 @@ class JobsScreen(JobScreen):
         self._detail = Static(id="detail", markup=False)
         self._empty = Static(id="empty", markup=False)
         self._title = Static(id="title", markup=False)
+        self.has_queues = False
+        """Whether there is a cluster whose queue could be shown."""
 
     def compose(self) -> ComposeResult:
         """Title, table, what the selected job is about, filter, keys."""
@@ -112,6 +114,10 @@ class JobsScreen(JobScreen):
     def action_queue(self) -> None:
         """Show all jobs in a cluster's queue."""
         self.post_message(ShowQueue())
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer the queue only where there is one."""
+        return action != "queue" or self.has_queues
 
     def action_filter(self) -> None:
         """Ask for the words of the filter."""

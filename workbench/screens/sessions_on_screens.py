@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from textual.app import App, SuspendNotSupported
 
@@ -16,8 +16,9 @@ from workbench.messages import ActOnSession, StartSession
 from workbench.model.session import Session, SessionKind, SessionView, computing, warning_due
 from workbench.plain import plain
 from workbench.ports import SessionDesk
-from workbench.screens.confirm import ConfirmScreen
-from workbench.screens.sessions import SessionsScreen
+
+if TYPE_CHECKING:
+    from workbench.screens.sessions import SessionsScreen
 
 _TURN_S = 1.0
 
@@ -37,6 +38,7 @@ class SessionsOnScreens:
         self._desk = desk
         self._clock = clock
         self._say = say
+        self._screen: SessionsScreen | None = None
         self._told: dict[str, float] = {}
         self._to_open: set[str] = set()
         """Notebooks that were started here, and are to be shown when they are ready."""
@@ -58,15 +60,17 @@ class SessionsOnScreens:
 
     def draw(self) -> None:
         """Show the sessions, where their screen is on top."""
-        if isinstance(self._app.screen, SessionsScreen):
-            self._app.screen.show(self._desk.sessions(), self._clock())
+        if self._screen is not None and self._app.screen is self._screen:
+            self._screen.show(self._desk.sessions(), self._clock())
 
     def open(self) -> None:
         """Put their screen on top."""
+        from workbench.screens.sessions import SessionsScreen  # late: the first frame needs none of it
+
         if not isinstance(self._app.screen, SessionsScreen):
-            screen = SessionsScreen()
-            screen.show(self._desk.sessions(), self._clock())
-            self._app.push_screen(screen)
+            self._screen = SessionsScreen()
+            self._screen.show(self._desk.sessions(), self._clock())
+            self._app.push_screen(self._screen)
 
     async def start(self, message: StartSession) -> None:
         """Start one, and show it when it is ready."""
@@ -82,6 +86,8 @@ class SessionsOnScreens:
 
     async def act(self, message: ActOnSession) -> None:
         """Do something with one, after a question where something could be lost."""
+        from workbench.screens.confirm import ConfirmScreen
+
         view = next((one for one in self._desk.sessions() if one.session.id == message.session_id), None)
         if view is None:
             self._say(f"There is no session {message.session_id} any more.", failed=True)
