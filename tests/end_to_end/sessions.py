@@ -37,8 +37,8 @@ def environment(cluster: Cluster, home: Path, *settings: str) -> Mapping[str, st
 
 
 @asynccontextmanager
-async def opened(env: Mapping[str, str]) -> AsyncIterator[Services]:
-    """The program, which looks after what is wanted for as long as it is open."""
+async def opened(env: Mapping[str, str], *, stops: bool = True) -> AsyncIterator[Services]:
+    """The program, which looks after what is wanted for as long as it is open, and in the end stops it."""
     config = load_config(env)
     services = Services(config, Store(config.state_folder / STORE_FILE))
 
@@ -55,7 +55,7 @@ async def opened(env: Mapping[str, str]) -> AsyncIterator[Services]:
     finally:
         tending.cancel()
         await asyncio.gather(tending, return_exceptions=True)
-        for view in services.desk.sessions():
+        for view in services.desk.sessions() if stops else ():
             if view.job is not None and not view.job.state.is_over:
                 await services.desk.stop(view.session.id)
         await services.close()

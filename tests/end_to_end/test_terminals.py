@@ -46,7 +46,7 @@ async def test_a_shell_is_attached_to_left_and_found_as_it_was(
             await terminal.shows(f"on-{view.place.node} as-42 job-{view.job.key.native_id}")
             assert "23 80" in terminal.text()  # tmux keeps a line for itself
             terminal.resize(40, 132)
-            await until(lambda: _said(terminal, "stty size\r"), lambda text: "39 132" in text)
+            await until(lambda: _typed(terminal, "stty size\r"), lambda text: "39 132" in text)
             terminal.type("\x02d")
             assert await terminal.ended() == 0
         with attached(view.session.id, env) as terminal:
@@ -59,6 +59,27 @@ async def test_a_shell_is_attached_to_left_and_found_as_it_was(
             terminal.type("exit\r")
             await terminal.ended()
         await until(lambda: _state(services, view.session.id), lambda state: state == "ended")
+
+
+async def test_the_screens_give_the_terminal_to_a_shell_and_take_it_back(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    env = environment(cluster, tmp_path, *MINUTES)
+    async with opened(env) as services:
+        view = await ready(services, await services.desk.start(SessionKind.SHELL))
+        with Terminal([sys.executable, "-m", "workbench"], env, cwd=ROOT) as terminal:
+            await terminal.shows("session")
+            terminal.type("S")
+            await until(lambda: _typed(terminal, ""), lambda text: f"{view.session.id}" in text)
+            await terminal.shows("● ready")
+            terminal.type("a")
+            await terminal.shows("[session]")
+            terminal.type("echo in-$((6*7))\r")
+            await terminal.shows("in-42")
+            terminal.type("\x02d")
+            await terminal.shows(f"Session {view.session.id} goes on")
+            terminal.type("q")
+            assert await terminal.ended() == 0
 
 
 async def test_intr_is_renewed_when_it_has_ended_and_by_one_press_once(
@@ -134,7 +155,7 @@ async def test_the_sites_own_command_survives_what_kills_it_bare(cluster: Cluste
         await until(lambda: asyncio.to_thread(_in_queue, cluster), lambda n_jobs: n_jobs == 0)
 
 
-async def _said(terminal: Terminal, typed: str) -> str:
+async def _typed(terminal: Terminal, typed: str) -> str:
     """All that is shown, after something more was typed."""
     terminal.type(typed)
     await asyncio.sleep(0.1)  # not for as long as it takes: or hundreds of lines are typed meanwhile

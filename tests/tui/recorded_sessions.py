@@ -84,4 +84,4 @@ def view(
     session = Session(session_id, kind, "csd3", now, job.id, token="secret", local_port=port, renews=renews)
     place = Place(node, "tmux", "/tmp/x", "/home/mw123", 1, "127.0.0.1", 40000) if running else None
     tunnel = TunnelStatus(port, 3, now - 5 if down else None, down) if port else None
-    return SessionView(session, job, place, tunnel, kernels if running else None)
+    return SessionView(session, job, place, tunnel, kernels if running and port else None)

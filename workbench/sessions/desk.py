@@ -12,7 +12,6 @@ import html
 import logging
 import secrets
 import time
-import webbrowser
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import replace
@@ -291,6 +290,8 @@ class Desk:
         session = self.session(session_id)
         if session.kind is not SessionKind.JUPYTER or not session.local_port:
             raise NotAllowed(f"Session {session.id} has no page for a browser.")
+        import webbrowser  # late: hardly any command needs it
+
         await asyncio.to_thread(webbrowser.open, self.page(session).as_uri())
 
     async def attach(self, session_id: str) -> int:
