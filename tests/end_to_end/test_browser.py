@@ -39,8 +39,8 @@ async def test_the_next_cell_runs_in_the_same_tab_after_an_outage(
         await browser.shows("body", "story.ipynb")
         await browser.go(f"{asking.base}/notebooks/story.ipynb")
         await browser.shows(".jp-Notebook", "second")
-        await browser.shows(".jp-NotebookKernelStatus, .jp-Notebook-ExecutionIndicator, body", "Python 3")
-        await browser.click(".jp-Cell .cm-content")
+        await until(lambda: asking.get("/api/kernels"), _is_connected)
+        await until(lambda: _clicked(browser), lambda focused: focused == "cm-content")
         await browser.run_cell()
         await browser.shows(".jp-OutputArea-output", "first 42")
 
@@ -57,6 +57,18 @@ async def test_the_next_cell_runs_in_the_same_tab_after_an_outage(
 async def _down_for(services: Services, began: float, seconds: float) -> bool:
     down = services.links()[0].link.down_since is not None
     return down and time.monotonic() - began >= seconds
+
+
+def _is_connected(answer: tuple[int, bytes]) -> bool:
+    """Whether the notebook has its kernel."""
+    kernels = json.loads(answer[1]) if answer[0] == 200 else []
+    return any(kernel["connections"] and kernel["execution_state"] == "idle" for kernel in kernels)
+
+
+async def _clicked(browser: Tab) -> object:
+    """What has the cursor, after a click into the first cell."""
+    await browser.click(".jp-Cell .cm-content")
+    return await browser.value("document.activeElement.className")
 
 
 def _notebook() -> bytes:
