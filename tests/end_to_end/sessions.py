@@ -32,7 +32,7 @@ def environment(cluster: Cluster, home: Path, *settings: str) -> Mapping[str, st
     config = home / ".config/mace-workbench/config.toml"
     config.parent.mkdir(parents=True, exist_ok=True)
     usual = (cluster.client / "mace-workbench/config.toml").read_text()
-    config.write_text("\n".join([usual, *settings, ""]))
+    config.write_text("\n".join([usual, "notice_s = 2", *settings, ""]))
     return {"HOME": str(home), "PATH": os.environ["PATH"]}
 
 

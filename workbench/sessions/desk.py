@@ -329,8 +329,8 @@ class Desk:
         Raises:
             NotAllowed: The target cannot be one.
         """
-        host, _, port = target.rpartition(":")
-        if not port.isdigit() or not 0 < int(port) < 1 << 16 or host.startswith("-"):
+        host, colon, port = target.rpartition(":")
+        if not colon or not port.isdigit() or not 0 < int(port) < 1 << 16 or host.startswith("-"):
             raise NotAllowed(
                 f"{target!r} is no target of a tunnel: say HOST:PORT, or :PORT for the host itself."
             )
