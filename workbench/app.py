@@ -20,6 +20,7 @@ from workbench.following import Following
 from workbench.linking import Linking
 from workbench.messages import (
     ActOnQueued,
+    ActOnSession,
     AskEstimate,
     AskNow,
     Cancel,
@@ -30,6 +31,7 @@ from workbench.messages import (
     Requeue,
     Resubmit,
     ShowQueue,
+    StartSession,
     Submit,
     WatchQueue,
 )
@@ -39,6 +41,7 @@ from workbench.model.sweep import Sweep
 from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
+from workbench.screens.sessions_on_screens import SessionsOnScreens
 from workbench.sweep_watching import SweepWatching
 from workbench.theme import THEME, series_variables
 from workbench.troubles import Troubles
@@ -92,6 +95,7 @@ class WorkbenchApp(App[None]):
         self._linking = Linking(self, workbench, self._following, clock, self._say)
         self._sweeps = SweepWatching(self, workbench, self._following, clock)
         self._watching = Watching(self, workbench, self._following, clock, self._say, self._jobs_heard)
+        self._sessions = SessionsOnScreens(self, workbench.desk, clock, self._say)
         self.register_theme(THEME)
         self.theme = THEME.name
 
@@ -115,6 +119,7 @@ class WorkbenchApp(App[None]):
         self._linking.begin()
         self._follow_states()
         self._follow_progress()
+        self._follow_sessions()
         self.set_interval(_TICK_S, self._tick)
         if self._open_job is not None:
             self.post_message(OpenRun(self._open_job))
@@ -126,6 +131,10 @@ class WorkbenchApp(App[None]):
     @work(group="progress", exclusive=True)
     async def _follow_progress(self) -> None:
         await self._following.progress()
+
+    @work(group="sessions", exclusive=True)
+    async def _follow_sessions(self) -> None:
+        await self._sessions.follow()
 
     @work(group="open run", exclusive=True)
     async def _follow_run(self, job_id: str) -> None:
@@ -360,6 +369,22 @@ class WorkbenchApp(App[None]):
     def on_app_focus(self) -> None:
         """Somebody looks again."""
         self._workbench.queues.attend(True)
+
+    def action_sessions(self) -> None:
+        """Show shells and notebooks."""
+        self._sessions.open()
+
+    def on_start_session(self, message: StartSession) -> None:
+        """Start a shell or a notebook."""
+        self._do_with_sessions(self._sessions.start(message))
+
+    def on_act_on_session(self, message: ActOnSession) -> None:
+        """Have something done with one."""
+        self._do_with_sessions(self._sessions.act(message))
+
+    @work(group="doing")
+    async def _do_with_sessions(self, doing: Awaitable[None]) -> None:
+        await doing
 
     def action_help(self) -> None:
         """Show every key of this screen."""

@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs.spec import RunSpec
 from jobs.sweep import SweepSpec
-from workbench import headless_queue, report
+from workbench import headless_queue, headless_sessions, report
 from workbench.choosing import Chooser
 from workbench.cli import EXIT_FAILED, EXIT_OK
 from workbench.config import Config, config_path
@@ -410,4 +410,6 @@ _COMMANDS: Mapping[str, Callable[[Services, Any], Awaitable[int]]] = {
     "runs": _runs,
     "compare": _compare,
     "doctor": _doctor,
+    "session": headless_sessions.session,
+    "tunnel": headless_sessions.tunnel,
 }

@@ -26,6 +26,7 @@ from jobs.spec import BenchmarkParameters, ProfileParameters, RunSpec
 from jobs.sweep import SweepSpec
 from tests.tui.moment import NOW
 from tests.tui.recorded_queues import RecordedQueues
+from tests.tui.recorded_sessions import RecordedDesk
 from workbench.again import Again, again
 from workbench.errors import NotAllowed, NotFound, WorkbenchError
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Part, Resources
@@ -84,6 +85,7 @@ class RecordedWorkbench:
         self.logs: dict[str, bytes] = {}
         self.queues = RecordedQueues(self)
         self.outbox = RecordedOutbox(self)
+        self.desk = RecordedDesk(self.asked)
         self.known_links: Sequence[LinkStatus] = ()
         self.tell_of_links: Callable[[], None] = lambda: None
         self._profiles = profiles
