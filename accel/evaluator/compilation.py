@@ -37,6 +37,12 @@ def kernel(function: _Function) -> _Function:
     return cast("_Function", compiled)
 
 
+def inlined(function: _Function) -> _Function:
+    """Compile `function` into every kernel that calls it: vectors stay in registers across the call."""
+    compiled = numba.njit(nogil=True, fastmath=_FASTMATH, error_model="numpy", forceinline=True)(function)
+    return cast("_Function", compiled)
+
+
 def cache_folder() -> Path:
     """A folder that can be written, private to this user and to these sources."""
     name = f"numba-{_digest()}"

@@ -1,89 +1,135 @@
-"""The symmetric contraction of one atom and its gradient, as a sparse polynomial.
+"""The symmetric contraction of a block of atoms and its gradient, as a sparse polynomial.
 
-Terms that share their two leading factors form a group. The features carry one more row, the
-constant 1, so that linear, quadratic and cubic terms are all products of three.
+Terms that share an output and their two leading factors form a group. The features carry one more
+row, the constant 1, so that linear, quadratic and cubic terms are all products of three, and rows that
+are products of two, which a term of fourth order takes as its third factor. One vector
+of channels at a time, for all atoms of a block: its coefficients then stay in cache.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from accel.evaluator.compilation import kernel
+from accel.evaluator.compilation import inlined, kernel
+from accel.evaluator.lanes import fma, lanes_of, load, nothing, spread, store
+
+
+@inlined
+def _take(layer: Any, x: Any, at: int, atoms: int, i: int, n_l: int, channels: int, out: Any) -> None:
+    """One vector of every component of atom `i` of a block, below them a row of ones and products."""
+    lanes = lanes_of(x)
+    for ell in range(n_l):
+        row = at + (atoms * ell * ell + i * (2 * ell + 1)) * channels
+        for m in range(2 * ell + 1):
+            store(out, (ell * ell + m) * lanes, load(x, row + m * channels))
+    store(out, n_l * n_l * lanes, spread(x.dtype.type(1)))
+    for p in range(len(layer.product_a)):
+        product = load(out, layer.product_a[p] * lanes) * load(out, layer.product_b[p] * lanes)
+        store(out, (n_l * n_l + 1 + p) * lanes, product)
 
 
 @kernel
-def contract(poly: Any, coefficients: Any, x: Any, pair: Any, out: Any) -> None:
+def contract(layer: Any, element: int, atoms: int, x: Any, x_at: int, scratch: Any, out: Any) -> None:
     """`out[M] = Σ coefficients · x_a x_b x_d`, channel by channel.
 
     Args:
-        poly: Groups and terms (`passes.Polynomial`).
-        coefficients: [n_terms, n_channels] of this atom's element.
-        x: [n_lm + 1, n_channels], the last row ones.
-        pair: [n_channels], scratch.
-        out: [n_out, n_channels].
+        layer: `packing.PackedLayer`.
+        element: Of the block.
+        atoms: In the block.
+        x: Holds the block's messages by l, from `x_at` on.
+        x_at: Where.
+        scratch: n_lm + 1 + n_products vectors.
+        out: The block's outputs by l, from its beginning on.
     """
-    n_channels = x.shape[1]
-    for m in range(out.shape[0]):
-        for c in range(n_channels):
-            out[m, c] = 0.0
-    for g in range(len(poly.group_a)):
-        a = poly.group_a[g]
-        b = poly.group_b[g]
-        for c in range(n_channels):
-            pair[c] = x[a, c] * x[b, c]
-        for t in range(poly.group_first[g], poly.group_first[g + 1]):
-            d = poly.term_d[t]
-            m = poly.term_out[t]
-            for c in range(n_channels):
-                out[m, c] += coefficients[t, c] * pair[c] * x[d, c]
+    lanes = lanes_of(x)
+    channels = layer.channels
+    n_l = len(layer.l_paths)
+    n_terms = len(layer.term_d)
+    for j in range(0, channels, lanes):
+        of = (element * channels + j) * n_terms
+        for i in range(atoms):
+            _take(layer, x, x_at + j, atoms, i, n_l, channels, scratch)
+            ell = 0
+            for m in range(layer.n_out):
+                while m >= (ell + 1) * (ell + 1):
+                    ell += 1
+                total = nothing(x)
+                for g in range(layer.out_first[m], layer.out_first[m + 1]):
+                    inner = nothing(x)
+                    for t in range(layer.group_first[g], layer.group_first[g + 1]):
+                        inner = fma(
+                            load(layer.coefficients, of + t * lanes),
+                            load(scratch, layer.term_d[t] * lanes),
+                            inner,
+                        )
+                    pair = load(scratch, layer.group_a[g] * lanes) * load(scratch, layer.group_b[g] * lanes)
+                    total = fma(inner, pair, total)
+                row = atoms * ell * ell + i * (2 * ell + 1) + m - ell * ell
+                store(out, row * channels + j, total)
 
 
 @kernel
 def contract_reverse(
-    poly: Any, coefficients: Any, x: Any, g_out: Any, pair: Any, g_pair: Any, g_x: Any
+    layer: Any,
+    element: int,
+    atoms: int,
+    x: Any,
+    x_at: int,
+    g_out: Any,
+    scratch: Any,
+    g_scratch: Any,
+    g_x: Any,
 ) -> None:
-    """Gradient of Σ_M g_out[M] · out[M] with respect to `x`, into `g_x` [n_lm + 1, n_channels]."""
-    n_channels = x.shape[1]
-    for m in range(g_x.shape[0]):
-        for c in range(n_channels):
-            g_x[m, c] = 0.0
-    for g in range(len(poly.group_a)):
-        a = poly.group_a[g]
-        b = poly.group_b[g]
-        for c in range(n_channels):
-            pair[c] = x[a, c] * x[b, c]
-            g_pair[c] = 0.0
-        for t in range(poly.group_first[g], poly.group_first[g + 1]):
-            d = poly.term_d[t]
-            m = poly.term_out[t]
-            for c in range(n_channels):
-                weighted = coefficients[t, c] * g_out[m, c]
-                g_pair[c] += weighted * x[d, c]
-                g_x[d, c] += weighted * pair[c]
-        # Two loops: in one, rows that may coincide would keep the compiler from using vectors.
-        for c in range(n_channels):
-            g_x[a, c] += g_pair[c] * x[b, c]
-        for c in range(n_channels):
-            g_x[b, c] += g_pair[c] * x[a, c]
+    """Gradient of Σ_M g_out[M] · out[M] by `x`, into `g_x`, as `contract` holds its arrays."""
+    lanes = lanes_of(x)
+    channels = layer.channels
+    n_l = len(layer.l_paths)
+    n_terms = len(layer.term_d)
+    for j in range(0, channels, lanes):
+        of = (element * channels + j) * n_terms
+        for i in range(atoms):
+            _take(layer, x, x_at + j, atoms, i, n_l, channels, scratch)
+            for row in range(n_l * n_l + 1 + len(layer.product_a)):
+                store(g_scratch, row * lanes, nothing(x))
+            ell = 0
+            for m in range(layer.n_out):
+                while m >= (ell + 1) * (ell + 1):
+                    ell += 1
+                row = atoms * ell * ell + i * (2 * ell + 1) + m - ell * ell
+                _reverse_output(layer, m, of, load(g_out, row * channels + j), scratch, g_scratch)
+            _reverse_products(layer, n_l * n_l + 1, scratch, g_scratch)
+            for ell in range(n_l):
+                row = (atoms * ell * ell + i * (2 * ell + 1)) * channels + j
+                for m in range(2 * ell + 1):
+                    store(g_x, row + m * channels, load(g_scratch, (ell * ell + m) * lanes))
 
 
-@kernel
-def multiply_rows(poly: Any, x: Any) -> None:
-    """Fill the rows of `x` that are products of two others, which terms of fourth order take."""
-    first = x.shape[0] - len(poly.product_a)
-    for p in range(len(poly.product_a)):
-        for c in range(x.shape[1]):
-            x[first + p, c] = x[poly.product_a[p], c] * x[poly.product_b[p], c]
+@inlined
+def _reverse_output(layer: Any, m: int, of: int, g_out: Any, x: Any, g_x: Any) -> None:
+    """Add the gradient through output `m` to `g_x`."""
+    lanes = lanes_of(x)
+    for g in range(layer.out_first[m], layer.out_first[m + 1]):
+        a = layer.group_a[g] * lanes
+        b = layer.group_b[g] * lanes
+        by_third = g_out * load(x, a) * load(x, b)
+        inner = nothing(x)
+        for t in range(layer.group_first[g], layer.group_first[g + 1]):
+            d = layer.term_d[t] * lanes
+            factor = load(layer.coefficients, of + t * lanes)
+            inner = fma(factor, load(x, d), inner)
+            store(g_x, d, fma(factor, by_third, load(g_x, d)))
+        by_pair = g_out * inner
+        store(g_x, a, fma(by_pair, load(x, b), load(g_x, a)))
+        store(g_x, b, fma(by_pair, load(x, a), load(g_x, b)))
 
 
-@kernel
-def multiply_rows_reverse(poly: Any, x: Any, g_x: Any) -> None:
-    """Hand the gradient by products of rows on to the rows."""
-    first = x.shape[0] - len(poly.product_a)
-    for p in range(len(poly.product_a)):
-        a = poly.product_a[p]
-        b = poly.product_b[p]
-        for c in range(x.shape[1]):
-            g_x[a, c] += g_x[first + p, c] * x[b, c]
-        for c in range(x.shape[1]):
-            g_x[b, c] += g_x[first + p, c] * x[a, c]
+@inlined
+def _reverse_products(layer: Any, first: int, x: Any, g_x: Any) -> None:
+    """Hand the gradient by rows that are products, from row `first` on, to their factors."""
+    lanes = lanes_of(x)
+    for p in range(len(layer.product_a)):
+        a = layer.product_a[p] * lanes
+        b = layer.product_b[p] * lanes
+        g = load(g_x, (first + p) * lanes)
+        store(g_x, a, fma(g, load(x, b), load(g_x, a)))
+        store(g_x, b, fma(g, load(x, a), load(g_x, b)))

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from accel.evaluator.tables import LayerArrays
+    from accel.evaluator.packing import PackedLayer
 
 
-def multiply_adds(layers: tuple[LayerArrays, ...], n_atoms: int, n_edges: int) -> int:
+def multiply_adds(layers: tuple[PackedLayer, ...], n_atoms: int, n_edges: int) -> int:
     """Channel-wise multiply-adds of energy and forces; scalar work on geometry is left out.
 
     Counted as the kernels do them: an edge's radial weights from six knot data forward, and twelve
@@ -17,17 +19,15 @@ def multiply_adds(layers: tuple[LayerArrays, ...], n_atoms: int, n_edges: int) -
     """
     per_edge = per_atom = 0
     for layer in layers:
-        n_weights = layer.table.shape[1]
-        channels = layer.up.shape[2]
-        width = layer.linear.shape[2]
-        entries = len(layer.conv.entry_in)
-        per_edge += (6 + 12) * n_weights + (1 + 3) * entries * channels
+        n_paths, wide, width = len(layer.path_out), layer.edge_channels, layer.channels
+        entries = int(np.count_nonzero(np.diff(layer.slot_first)))
+        per_edge += ((6 + 12) * n_paths + (1 + 3) * entries) * wide
         per_atom += 2 * sum(
-            (2 * ell + 1) * int(paths) * channels * width for ell, paths in enumerate(layer.l_paths)
+            (2 * ell + 1) * int(paths) * wide * width for ell, paths in enumerate(layer.l_paths)
         )
-        per_atom += (2 + 4) * len(layer.poly.term_d) * width
-        per_atom += 2 * sum((2 * ell + 1) * width * width for ell in range(layer.product.shape[0]))
-        per_atom += 2 * sum((2 * ell + 1) * width * channels for ell in range(layer.up.shape[0]))
-        per_atom += 2 * sum((2 * ell + 1) * width * width for ell in range(layer.residual.shape[1]))
+        per_atom += (2 + 4) * len(layer.term_d) * width
+        per_atom += 2 * sum((2 * ell + 1) * width * width for ell in range(layer.n_product))
+        per_atom += 2 * sum((2 * ell + 1) * width * wide for ell in range(layer.n_up))
+        per_atom += 2 * sum((2 * ell + 1) * width * width for ell in range(layer.n_residual))
         per_atom += 2 * layer.readout.size
     return n_edges * per_edge + n_atoms * per_atom

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import pairwise
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -12,13 +12,16 @@ import numpy as np
 from accel.data import check_elements, check_geometry
 from accel.errors import PlanError, StructureError
 from accel.evaluator import passes
+from accel.evaluator.block import Work, make_work
 from accel.evaluator.counting import multiply_adds
 from accel.evaluator.geometry import Edges, allocate, measure_edges
+from accel.evaluator.lanes import aligned, padded
+from accel.evaluator.numbering import blocks_of, order_of, shares_of
+from accel.evaluator.packing import PackedLayer, on_cache_lines, pack
 from accel.evaluator.pairs import PairArrays, choose_tables, pair_arrays, repel
 from accel.evaluator.prepared import PreparedModel
 from accel.evaluator.radial import R_MIN_A, knots, table_pairs
-from accel.evaluator.readout import read_out
-from accel.evaluator.tables import LayerArrays, layer_arrays
+from accel.evaluator.tables import layer_arrays
 from accel.neighbours import Candidates, NeighbourList
 from accel.prediction import Prediction
 
@@ -41,15 +44,15 @@ class _Structure:
     """Our atom i is the caller's atom order[i]: atoms of one element stand in a row."""
     element: NDArray[np.int64]
     """[n_atoms], in our order: index among the elements present."""
+    pairs: PairArrays
     blocks: NDArray[np.int64]
     """[n_blocks, 3]: element, first atom, end."""
-    layers: tuple[LayerArrays, ...]
+    layers: tuple[PackedLayer, ...]
     nodes: tuple[passes.Nodes, ...]
-    embedding: NDArray[Any]
-    """[n_atoms, 1, n_channels]."""
+    g_up: tuple[NDArray[Any], ...]
+    """By layer: [n_threads, …] gradient by what its senders carry, each thread its own."""
     atomic_energies_ev: NDArray[np.float64]
     """[n_atoms]."""
-    pairs: PairArrays
 
 
 class CompiledEvaluator:
@@ -101,7 +104,9 @@ class CompiledEvaluator:
         self._candidates: Candidates | None = None
         self._edges: Edges | None = None
         self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
-        self._layers_of: dict[tuple[int, ...], tuple[LayerArrays, ...]] = {}
+        self._layers_of: dict[tuple[int, ...], tuple[PackedLayer, ...]] = {}
+        self._shares: list[tuple[int, int, int]] = []
+        self._work: list[Work] = []
 
     def evaluate(self, atoms: Atoms, *, stress: bool = False) -> Prediction:
         """Energy, forces, per-atom energies and, where asked for and periodic, stress of `atoms`.
@@ -154,23 +159,21 @@ class CompiledEvaluator:
         known = {int(z): i for i, z in enumerate(extracted.atomic_numbers)}
         present = sorted({known[int(z)] for z in numbers})
         element = np.array([present.index(known[int(z)]) for z in numbers], dtype=np.int64)
-        # Within an element atoms that are near are numbered together: they share their neighbours.
-        columns = np.floor(positions / extracted.cutoff_a)
-        order = np.lexsort((positions[:, 2], columns[:, 1], columns[:, 0], element))
+        order = order_of(element, positions, extracted.cutoff_a)
         element = element[order]
         layers = self._layers(tuple(present))
         indices = np.array(present, dtype=np.int64)[element]
-        dtype = np.dtype(self.dtype)
+        nodes, g_up = self._room(layers, np.array(present, dtype=np.int64), element)
         self._structure = _Structure(
             numbers=numbers.copy(),
             order=order,
             element=element,
-            blocks=_blocks(element),
-            layers=layers,
-            nodes=_nodes(layers, len(numbers), extracted.n_channels, dtype),
-            embedding=np.ascontiguousarray(extracted.embedding[indices][:, None], dtype=dtype),
-            atomic_energies_ev=extracted.atomic_energies_ev[indices] + extracted.shift,
             pairs=self._pairs(present),
+            blocks=blocks_of(element),
+            layers=layers,
+            nodes=nodes,
+            g_up=g_up,
+            atomic_energies_ev=extracted.atomic_energies_ev[indices] + extracted.shift,
         )
         self._neighbours.forget()
         return self._structure
@@ -179,15 +182,43 @@ class CompiledEvaluator:
         _, number = table_pairs(self._extracted.pairing, present)
         return pair_arrays(self._extracted.repulsion, np.array(present), number * (self._intervals + 1))
 
-    def _layers(self, present: tuple[int, ...]) -> tuple[LayerArrays, ...]:
+    def _layers(self, present: tuple[int, ...]) -> tuple[PackedLayer, ...]:
         if present not in self._layers_of:
             elements, dtype = np.array(present, dtype=np.int64), np.dtype(self.dtype)
             pairs, _ = table_pairs(self._extracted.pairing, present)
             self._layers_of[present] = tuple(
-                layer_arrays(self._extracted, i, elements, dtype, table)
+                pack(layer_arrays(self._extracted, i, elements, dtype, table))
                 for i, table in enumerate(self._prepared.tables(pairs))
             )
         return self._layers_of[present]
+
+    def _room(
+        self, layers: tuple[PackedLayer, ...], present: NDArray[np.int64], element: NDArray[np.int64]
+    ) -> tuple[tuple[passes.Nodes, ...], tuple[NDArray[Any], ...]]:
+        """What every layer keeps for these atoms. In the first layer, an atom sends what its element does."""
+        dtype, n_atoms = np.dtype(self.dtype), len(element)
+        embedding = self._extracted.embedding[present]
+        up = _padded_rows(embedding @ self._extracted.layers[0].up[0], dtype)
+        before = aligned(0, dtype)
+        if layers[0].n_residual:
+            before = on_cache_lines(_padded_rows(embedding, dtype)[element])
+        place, n_before, g_before = element, 1, aligned(0, dtype)
+        nodes, g_up = [], []
+        for index, layer in enumerate(layers):
+            kept = n_atoms if index < len(layers) - 1 else 0
+            features = [aligned(kept * layer.n_out * layer.channels, dtype) for _ in range(2)]
+            message = aligned(kept * len(layer.l_paths) ** 2 * layer.channels, dtype)
+            nodes.append(
+                passes.Nodes(place, on_cache_lines(up), before, n_before, g_before, message, *features)
+            )
+            threads = self.threads if index else 1
+            g_up.append(aligned(threads * (up.size if index else 0), dtype).reshape(threads, -1))
+            if kept:
+                before, g_before, n_before = features[0], features[1], layer.n_out
+                following = layers[index + 1]
+                place = np.arange(n_atoms)
+                up = np.zeros((n_atoms, following.n_in * following.edge_channels), dtype=dtype)
+        return tuple(nodes), tuple(g_up)
 
     def _measure(
         self,
@@ -201,18 +232,25 @@ class CompiledEvaluator:
         candidates = self._neighbours.update(positions, cell, pbc)
         if candidates is not self._candidates or self._edges is None:
             self._candidates = candidates
-            self._edges = allocate(candidates.first, (extracted.max_ell + 1) ** 2, np.dtype(self.dtype))
+            self._edges = allocate(candidates.first)
+            per_block = candidates.first[structure.blocks[:, 2]] - candidates.first[structure.blocks[:, 1]]
+            self._shares = shares_of(per_block + 8.0, self.threads)
+            self._work = [
+                make_work(structure.layers, int(per_block.max()), extracted.max_ell, np.dtype(self.dtype))
+                for _ in range(self.threads)
+            ]
         edges = self._edges
 
         def measure(start: int, stop: int, _: int) -> int:
+            first, end = structure.blocks[start, 1], structure.blocks[stop - 1, 2]
             near: int = measure_edges(
-                edges, candidates.neighbour, candidates.shift, positions, cell, start, stop,
-                R_MIN_A, extracted.cutoff_a, self._intervals, extracted.max_ell,
+                edges, candidates.neighbour, candidates.shift, positions, cell, first, end,
+                R_MIN_A, extracted.cutoff_a, self._intervals,
             )  # fmt: skip
-            choose_tables(edges, structure.pairs, structure.element, start, stop, 0)
+            choose_tables(edges, structure.pairs, structure.element, first, end)
             return near
 
-        for near in self._over(measure, len(positions)):
+        for near in self._over(measure):
             if near >= 0:
                 raise StructureError(
                     f"Atom {structure.order[near]} has a neighbour within {R_MIN_A} Å: the atoms overlap."
@@ -223,133 +261,63 @@ class CompiledEvaluator:
         self, structure: _Structure, edges: Edges
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Energies, forces and virial in our order of atoms."""
-        n_atoms = len(structure.order)
+        extracted, layers, nodes, g_up = self._extracted, structure.layers, structure.nodes, structure.g_up
+        n_atoms, last = len(structure.order), len(layers) - 1
         energies = structure.atomic_energies_ev.copy()
-        self._forward(structure, edges, energies)
+        knots_per_s = self._intervals / (np.log1p(extracted.cutoff_a) - np.log1p(R_MIN_A))
+        system = passes.System(
+            edges, structure.blocks, extracted.max_ell, knots_per_s, extracted.scale, energies
+        )
         forces = np.zeros((self.threads, n_atoms, 3))
         virials = np.zeros((self.threads, 3, 3))
-        self._reverse(structure, edges, forces, virials)
-        if self._extracted.repulsion is not None:
-            self._repel(structure, edges, energies, forces, virials)
-        return energies, forces.sum(axis=0), virials.sum(axis=0)
 
-    def _repel(
-        self,
-        structure: _Structure,
-        edges: Edges,
-        energies: NDArray[np.float64],
-        forces: NDArray[np.float64],
-        virials: NDArray[np.float64],
-    ) -> None:
-        def work(start: int, stop: int, thread: int) -> None:
-            repel(
-                edges, structure.pairs, structure.element, self._extracted.scale,
-                start, stop, energies, forces[thread], virials[thread],
+        def forward(index: int, start: int, stop: int, thread: int) -> None:
+            passes.forward(
+                layers[index], nodes[index], layers[index + 1], nodes[index + 1].up,
+                system, start, stop, self._work[thread],
             )  # fmt: skip
 
-        self._over(work, len(structure.order))
+        def turn(start: int, stop: int, thread: int) -> None:
+            own = g_up[last][thread if last else 0]
+            own[:] = 0.0
+            passes.turn(
+                layers[last], nodes[last], own, last > 0, system, start, stop,
+                forces[thread], virials[thread], self._work[thread],
+            )  # fmt: skip
 
-    def _forward(self, structure: _Structure, edges: Edges, energies: NDArray[np.float64]) -> None:
-        blocks = structure.blocks
-        before = structure.embedding
-        for layer, nodes in zip(structure.layers, structure.nodes, strict=True):
+        def reverse(index: int, start: int, stop: int, thread: int) -> None:
+            own = g_up[index][thread if index else 0]
+            own[:] = 0.0
+            passes.reverse(
+                layers[index], nodes[index], layers[index + 1], g_up[index + 1], own, index > 0, system,
+                start, stop, forces[thread], virials[thread], self._work[thread],
+            )  # fmt: skip
 
-            def up(
-                start: int, stop: int, _: int, layer: Any = layer, nodes: Any = nodes, before: Any = before
-            ) -> None:
-                passes.send_up(layer, before, nodes.up, blocks, start, stop)
+        def repulse(start: int, stop: int, thread: int) -> None:
+            repel(
+                edges, structure.pairs, structure.element, extracted.scale,
+                structure.blocks[start, 1], structure.blocks[stop - 1, 2],
+                energies, forces[thread], virials[thread],
+            )  # fmt: skip
 
-            def features(
-                start: int, stop: int, _: int, layer: Any = layer, nodes: Any = nodes, before: Any = before
-            ) -> None:
-                passes.forward_layer(layer, edges, nodes, before, blocks, start, stop)
-                nodes.g_features[blocks[start, 1] : blocks[stop - 1, 2]] = 0.0
-                read_out(layer, nodes, self._extracted.scale, energies, blocks[start, 1], blocks[stop - 1, 2])
+        if extracted.repulsion is not None:
+            self._over(repulse)
+        for index in range(last):
+            self._over(partial(forward, index))
+        self._over(turn)
+        for index in reversed(range(last)):
+            self._over(partial(reverse, index))
+        return energies, forces.sum(axis=0), virials.sum(axis=0)
 
-            self._over(up, len(blocks))
-            self._over(features, len(blocks))
-            before = nodes.features
-
-    def _reverse(
-        self, structure: _Structure, edges: Edges, forces: NDArray[np.float64], virials: NDArray[np.float64]
-    ) -> None:
-        blocks = structure.blocks
-        knots_per_s = self._intervals / (np.log1p(self._extracted.cutoff_a) - np.log1p(R_MIN_A))
-        for index in reversed(range(len(structure.layers))):
-            self._turn_tables(structure, edges, index)
-            layer, nodes = structure.layers[index], structure.nodes[index]
-            g_before = structure.nodes[index - 1].g_features if index else np.zeros_like(structure.embedding)
-            g_up = np.empty_like(nodes.up)
-
-            def to_messages(
-                start: int,
-                stop: int,
-                _: int,
-                layer: Any = layer,
-                nodes: Any = nodes,
-                g_before: Any = g_before,
-            ) -> None:
-                passes.reverse_nodes(layer, nodes, g_before, blocks, start, stop)
-
-            def to_edges(
-                start: int, stop: int, thread: int, layer: Any = layer, nodes: Any = nodes,
-                g_before: Any = g_before, g_up: Any = g_up, first: bool = index == 0,
-            ) -> None:  # fmt: skip
-                passes.reverse_edges(
-                    layer, edges, nodes, g_up, knots_per_s, first, self._extracted.max_ell,
-                    blocks[start, 1], blocks[stop - 1, 2], forces[thread], virials[thread],
-                )  # fmt: skip
-                if not first:
-                    passes.receive_up(layer, g_up, g_before, blocks, start, stop)
-
-            self._over(to_messages, len(blocks))
-            self._over(to_edges, len(blocks))
-
-    def _turn_tables(self, structure: _Structure, edges: Edges, index: int) -> None:
-        """Before layer `index` is reversed: all layers but the first go by what the atoms send."""
-        last = len(structure.layers) - 1
-        if last == 0 or index not in (0, last) or self._extracted.pairing != "ordered":
-            return
-
-        def work(start: int, stop: int, _: int) -> None:
-            choose_tables(edges, structure.pairs, structure.element, start, stop, 1 if index else -1)
-
-        self._over(work, len(structure.order))
-
-    def _over(self, work: Callable[[int, int, int], Any], n: int) -> list[Any]:
-        """Call `work(start, stop, thread)` on shares of `n` pieces of work, one to a thread."""
-        ends = [n * t // self.threads for t in range(self.threads + 1)]
-        shares = [(a, b, t) for t, (a, b) in enumerate(pairwise(ends)) if b > a]
-        if self._pool is None or len(shares) < 2:
-            return [work(*share) for share in shares]
-        return list(self._pool.map(lambda share: work(*share), shares))
+    def _over(self, work: Callable[[int, int, int], Any]) -> list[Any]:
+        """Call `work(first block, end, thread)` on each thread's share of the blocks."""
+        if self._pool is None or len(self._shares) < 2:
+            return [work(*share) for share in self._shares]
+        return list(self._pool.map(lambda share: work(*share), self._shares))
 
 
-def _blocks(element: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Cut atoms, sorted by element, into blocks of one element."""
-    blocks: list[tuple[int, int, int]] = []
-    for e in np.unique(element):
-        (atoms,) = np.nonzero(element == e)
-        blocks.extend(
-            (e, a, min(a + passes.BLOCK, atoms[-1] + 1)) for a in range(atoms[0], atoms[-1] + 1, passes.BLOCK)
-        )
-    return np.array(blocks, dtype=np.int64).reshape(-1, 3)
-
-
-def _nodes(
-    layers: tuple[LayerArrays, ...], n_atoms: int, n_channels: int, dtype: Any
-) -> tuple[passes.Nodes, ...]:
-    """Work space of every layer."""
-    nodes = []
-    for layer in layers:
-        n_out = int(layer.poly.term_out.max()) + 1
-        edge_channels = layer.up.shape[2]
-        shapes = (
-            (n_atoms, layer.up.shape[0] ** 2, edge_channels),
-            (n_atoms, len(layer.l_paths) ** 2, n_channels),
-            (n_atoms, n_out, n_channels),
-            (n_atoms, n_out, n_channels),
-            (n_atoms, len(layer.conv.row_path), edge_channels),
-        )
-        nodes.append(passes.Nodes(*(np.zeros(shape, dtype=dtype) for shape in shapes)))
-    return tuple(nodes)
+def _padded_rows(rows: NDArray[np.float64], dtype: Any) -> NDArray[Any]:
+    """Rows with zeros behind them, up to whole vectors."""
+    out = np.zeros((len(rows), padded(rows.shape[1], dtype)), dtype=dtype)
+    out[:, : rows.shape[1]] = rows
+    return out

@@ -1,4 +1,4 @@
-"""From positions and kept neighbours to the edges inside the cutoff, with all that depends on geometry."""
+"""From positions and kept neighbours to the edges inside the cutoff."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from accel.evaluator.compilation import kernel
-from accel.evaluator.harmonics import harmonics
 
 
 class Edges(NamedTuple):
     """Edges of each atom, in the places that its candidates have in the neighbour list.
 
-    Atom a's edges are `first[a]` … `first[a] + count[a] - 1`. They point from a to its neighbour;
-    harmonics are those of the opposite direction, from the sender (neighbour) to the receiver a.
+    Atom a's edges are `first[a]` … `first[a] + count[a] - 1`: messages that a receives.
     """
 
     first: Any
@@ -22,20 +20,18 @@ class Edges(NamedTuple):
     count: Any
     """[n_atoms], int64; edges inside the cutoff."""
     neighbour: Any
-    """[n_candidates], int32."""
+    """[n_candidates], int32; the sender."""
     unit: Any
-    """[n_candidates, 3], fp64, from the atom to its neighbour."""
+    """[n_candidates, 3], fp64, from the sender to the atom."""
     distance: Any
     """[n_candidates], fp64, Å."""
     knot: Any
     """[n_candidates], int32; interval of the radial tables."""
     fraction: Any
-    """[n_candidates], working precision; place inside the interval, 0 to 1."""
-    harmonics: Any
-    """[n_candidates, n_lm], working precision."""
+    """[n_candidates], fp64; place inside the interval, 0 to 1."""
 
 
-def allocate(first: Any, n_lm: int, dtype: Any) -> Edges:
+def allocate(first: Any) -> Edges:
     """Room for the edges of a neighbour list whose candidates start at `first`."""
     n_atoms, n_candidates = len(first) - 1, int(first[-1])
     return Edges(
@@ -45,8 +41,7 @@ def allocate(first: Any, n_lm: int, dtype: Any) -> Edges:
         unit=np.empty((n_candidates, 3)),
         distance=np.empty(n_candidates),
         knot=np.empty(n_candidates, dtype=np.int32),
-        fraction=np.empty(n_candidates, dtype=dtype),
-        harmonics=np.empty((n_candidates, n_lm), dtype=dtype),
+        fraction=np.empty(n_candidates),
     )
 
 
@@ -62,7 +57,6 @@ def measure_edges(
     r_min: float,
     cutoff: float,
     n_intervals: int,
-    max_ell: int,
 ) -> int:
     """Fill the edges of atoms `start` … `stop` - 1.
 
@@ -90,19 +84,15 @@ def measure_edges(
                 if too_near < 0:
                     too_near = a
                 continue
-            x = dx / r
-            y = dy / r
-            z = dz / r
             edges.neighbour[place] = b
-            edges.unit[place, 0] = x
-            edges.unit[place, 1] = y
-            edges.unit[place, 2] = z
+            edges.unit[place, 0] = -dx / r
+            edges.unit[place, 1] = -dy / r
+            edges.unit[place, 2] = -dz / r
             edges.distance[place] = r
             scaled = (np.log1p(r) - low) * knots_per_s
             interval = min(int(scaled), n_intervals - 1)
             edges.knot[place] = interval
             edges.fraction[place] = scaled - interval
-            harmonics(-x, -y, -z, max_ell, edges.harmonics, place)
             place += 1
         edges.count[a] = place - edges.first[a]
     return too_near

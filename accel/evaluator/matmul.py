@@ -1,50 +1,117 @@
-"""Matrix products small enough to stay in cache, compiled with the kernels that use them.
+"""Matrix products of a block's rows with packed panels, at the rate of a BLAS.
 
-A BLAS would bring its own threads into each of ours; blocks of atoms are too small to need one.
+A tile of rows and one panel's columns is summed up in registers. A BLAS would bring its own threads
+into each of ours, and would not take panels that are packed once for good.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from accel.evaluator.compilation import kernel
+from accel.evaluator.compilation import inlined, kernel
+from accel.evaluator.lanes import (
+    TILE_ROWS,
+    add_outer,
+    add_rows,
+    lanes_of,
+    load,
+    load_rows,
+    store_rows,
+    zeros,
+)
 
-ROWS = 4
-"""Rows are computed this many at a time: buffers hold a multiple of it."""
 
-_DEPTH = 32
-"""Inner products are summed in runs of this many, so that the rows of `b` they touch stay in L1."""
+@inlined
+def _tile(
+    start: Any,
+    a: Any,
+    a_at: int,
+    depth: int,
+    panel: Any,
+    at: int,
+    out: Any,
+    out_at: int,
+    stride: int,
+    add: Any,
+) -> None:
+    """As many rows as `start` has, of one panel's columns."""
+    lanes = lanes_of(a)
+    rows = start
+    for k in range(depth):
+        rows = add_outer(rows, a, a_at + k, depth, load(panel, at + k * lanes))
+    if add:
+        rows = add_rows(rows, load_rows(start, out, out_at, stride))
+    store_rows(rows, out, out_at, stride)
 
 
 @kernel
-def matmul(a: Any, b: Any, out: Any, rows: int, accumulate: bool) -> None:
-    """`out[:rows] = a[:rows] @ b`, or `+=`; rows are rounded up to a multiple of four."""
-    depth = b.shape[0]
-    width = b.shape[1]
-    whole = depth - depth % 4
-    if not accumulate:
-        for i in range(rows):
-            for j in range(width):
-                out[i, j] = 0.0
-    for k_run in range(0, whole, _DEPTH):
-        k_end = min(k_run + _DEPTH, whole)
-        for i in range(0, rows, 4):
-            for k in range(k_run, k_end, 4):
-                a00, a01, a02, a03 = a[i, k], a[i, k + 1], a[i, k + 2], a[i, k + 3]
-                a10, a11, a12, a13 = a[i + 1, k], a[i + 1, k + 1], a[i + 1, k + 2], a[i + 1, k + 3]
-                a20, a21, a22, a23 = a[i + 2, k], a[i + 2, k + 1], a[i + 2, k + 2], a[i + 2, k + 3]
-                a30, a31, a32, a33 = a[i + 3, k], a[i + 3, k + 1], a[i + 3, k + 2], a[i + 3, k + 3]
-                for j in range(width):
-                    b0 = b[k, j]
-                    b1 = b[k + 1, j]
-                    b2 = b[k + 2, j]
-                    b3 = b[k + 3, j]
-                    out[i, j] += a00 * b0 + a01 * b1 + a02 * b2 + a03 * b3
-                    out[i + 1, j] += a10 * b0 + a11 * b1 + a12 * b2 + a13 * b3
-                    out[i + 2, j] += a20 * b0 + a21 * b1 + a22 * b2 + a23 * b3
-                    out[i + 3, j] += a30 * b0 + a31 * b1 + a32 * b2 + a33 * b3
-    for k in range(whole, depth):
-        for i in range(rows):
-            a0 = a[i, k]
-            for j in range(width):
-                out[i, j] += a0 * b[k, j]
+def matmul(
+    a: Any,
+    a_at: int,
+    rows: int,
+    depth: int,
+    panels: Any,
+    at: int,
+    out: Any,
+    out_at: int,
+    columns: int,
+    add: bool,
+) -> None:
+    """`out = a @ b`, or `+=`.
+
+    Args:
+        a: Holds [rows, depth] from `a_at` on.
+        a_at: Where.
+        rows: Rows of `a` and `out`.
+        depth: Columns of `a`.
+        panels: Holds b [depth, columns] from `at` on, in panels (`packing`).
+        at: Where.
+        out: Holds [rows, columns] from `out_at` on; apart from `a`.
+        out_at: Where.
+        columns: Of b and `out`, whole vectors.
+        add: Add to what `out` holds.
+    """
+    for j in range(0, columns, lanes_of(a)):
+        panel = at + j * depth
+        i = 0
+        while i + TILE_ROWS <= rows:
+            _tile(
+                zeros(TILE_ROWS, a), a, a_at + i * depth, depth, panels, panel,
+                out, out_at + i * columns + j, columns, add,
+            )  # fmt: skip
+            i += TILE_ROWS
+        while i + 4 <= rows:
+            _tile(
+                zeros(4, a), a, a_at + i * depth, depth, panels, panel,
+                out, out_at + i * columns + j, columns, add,
+            )  # fmt: skip
+            i += 4
+        while i < rows:
+            _tile(
+                zeros(1, a), a, a_at + i * depth, depth, panels, panel,
+                out, out_at + i * columns + j, columns, add,
+            )  # fmt: skip
+            i += 1
+
+
+@kernel
+def matmul_by_l(
+    a: Any,
+    a_at: int,
+    atoms: int,
+    depth: int,
+    panels: Any,
+    at: int,
+    n_l: int,
+    out: Any,
+    out_at: int,
+    columns: int,
+    add: bool,
+) -> None:
+    """`out[l] = a[l] @ b[l]` for l = 0 … `n_l` - 1, of arrays that hold a block's atoms by l."""
+    for ell in range(n_l):
+        before = atoms * ell * ell
+        matmul(
+            a, a_at + before * depth, atoms * (2 * ell + 1), depth, panels, at + ell * depth * columns,
+            out, out_at + before * columns, columns, add,
+        )  # fmt: skip

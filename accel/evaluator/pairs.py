@@ -108,8 +108,8 @@ def pair_arrays(
 
 
 @kernel
-def choose_tables(edges: Any, pairs: Any, element: Any, start: int, stop: int, turn: int) -> None:
-    """Move the knots of edges to the tables of their pairs of elements.
+def choose_tables(edges: Any, pairs: Any, element: Any, start: int, stop: int) -> None:
+    """Move the knots of what atoms `start` … `stop` - 1 receive to the tables of their pairs of elements.
 
     Args:
         edges: `geometry.Edges`, whose knots count from the start of one table.
@@ -117,15 +117,10 @@ def choose_tables(edges: Any, pairs: Any, element: Any, start: int, stop: int, t
         element: [n_atoms], int64, index among the elements present.
         start: First atom.
         stop: End of the atoms.
-        turn: 0: from no table to those of what the atoms receive; 1: from these to those of what
-            they send; -1: back.
     """
     for a in range(start, stop):
         for edge in range(edges.first[a], edges.first[a] + edges.count[a]):
-            b = element[edges.neighbour[edge]]
-            received = pairs.table[b, element[a]]
-            sent = pairs.table[element[a], b]
-            edges.knot[edge] += received if turn == 0 else turn * (sent - received)
+            edges.knot[edge] += pairs.table[element[edges.neighbour[edge]], element[a]]
 
 
 @kernel
@@ -171,6 +166,6 @@ def repel(
             slope = half * (by_screened * envelope + screened * by_envelope - screened * envelope / r)
             for k in range(3):
                 along = slope * edges.unit[edge, k]
-                forces[a, k] += 2.0 * along
+                forces[a, k] -= 2.0 * along
                 for m in range(3):
                     virial[m, k] += r * edges.unit[edge, m] * along

@@ -127,43 +127,63 @@ def gate(number: int, x: float) -> tuple[float, float]:
 
 
 @kernel
-def read_out(layer: Any, nodes: Any, scale: float, energies: Any, start: int, stop: int) -> None:
-    """Add the readout of atoms `start` … `stop` - 1 to `energies` and its gradient to `g_features`.
+def read_out(
+    layer: Any,
+    features: Any,
+    features_at: int,
+    a0: int,
+    atoms: int,
+    scale: float,
+    energies: Any,
+    g_features: Any,
+    g_features_at: int,
+) -> None:
+    """Add the readout of a block to `energies`; set the gradient by its features.
 
     Sums are kept in fp64 whatever the working precision.
     """
     channels, hidden = layer.readout.shape
     first = np.empty(hidden)
-    second = np.empty(hidden)
-    slope = np.empty(hidden)
     by_first = np.empty(hidden)
-    for a in range(start, stop):
+    scratch = np.empty((2, hidden))
+    for k in range(g_features_at, g_features_at + atoms * layer.n_out * layer.channels):
+        g_features[k] = 0
+    for i in range(atoms):
+        row = i * layer.channels
         for j in range(hidden):
             first[j] = 0.0
         for c in range(channels):
-            x = np.float64(nodes.features[a, 0, c])
+            x = np.float64(features[features_at + row + c])
             for j in range(hidden):
                 first[j] += x * layer.readout[c, j]
         if len(layer.readout_second) == 0:
             for j in range(hidden):
-                energies[a] += scale * first[j]
+                energies[a0 + i] += scale * first[j]
                 by_first[j] = scale
         else:
-            for j in range(hidden):
-                value, derivative = gate(layer.gate, first[j])
-                first[j] = value * layer.gate_scale
-                slope[j] = derivative * layer.gate_scale
-                by_first[j] = scale * layer.readout_second[j]
-            _through_the_middle(layer, first, second, by_first)
-            energies[a] += scale * layer.readout_bias
-            for j in range(hidden):
-                energies[a] += scale * layer.readout_second[j] * first[j]
-                by_first[j] *= slope[j]
+            energies[a0 + i] += scale * _hidden_energy(layer, scale, first, by_first, scratch)
         for c in range(channels):
             by_feature = 0.0
             for j in range(hidden):
                 by_feature += by_first[j] * layer.readout[c, j]
-            nodes.g_features[a, 0, c] += by_feature
+            g_features[g_features_at + row + c] = by_feature
+
+
+@kernel
+def _hidden_energy(layer: Any, scale: float, x: Any, g: Any, scratch: Any) -> float:
+    """Energy that the gated layers make of `x`, and `scale` times its gradient, into `g`."""
+    hidden = len(x)
+    for j in range(hidden):
+        value, derivative = gate(layer.gate, x[j])
+        x[j] = value * layer.gate_scale
+        scratch[0, j] = derivative * layer.gate_scale
+        g[j] = scale * layer.readout_second[j]
+    _through_the_middle(layer, x, scratch[1], g)
+    energy = layer.readout_bias
+    for j in range(hidden):
+        energy += layer.readout_second[j] * x[j]
+        g[j] *= scratch[0, j]
+    return energy
 
 
 @kernel

@@ -1,0 +1,196 @@
+"""Work space of one thread, and the edges of the block that it is at.
+
+A block holds atoms of one element that are numbered in a row, few enough that all that lies between
+two steps stays in cache. What a block's atoms carry is ordered by l, then atom, then m, so that a
+linear layer is one matrix product for each l. Its edges are numbered from 0 on; what belongs to an
+edge is a column, so that a vector takes as many edges at a time as it has numbers.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from accel.evaluator.compilation import inlined, kernel
+from accel.evaluator.harmonics import harmonics
+from accel.evaluator.lanes import aligned, fma, lanes_of, load, nothing, spread, store
+from accel.evaluator.lanes import ticks as ticks
+
+if TYPE_CHECKING:
+    from accel.evaluator.packing import PackedLayer
+
+BLOCK = 24
+"""Atoms in a block: a multiple of `lanes.TILE_ROWS`."""
+_EDGES = 32
+"""Edges of a block are padded to a multiple of this: whole vectors in both precisions."""
+STEPS = ("edges", "messages", "linear", "contraction", "reverse contraction", "reverse linear",
+         "reverse messages", "forces")  # fmt: skip
+"""What `Work.ticks` counts, in this order."""
+
+
+class Work(NamedTuple):
+    """Scratch of one thread; `n` is the number of a block's edges, padded."""
+
+    first: Any
+    """[BLOCK + 1], int64; edges of an atom of the block."""
+    neighbour: Any
+    """[n], int64."""
+    sender: Any
+    """[n], int64; where the sender's features begin."""
+    knot: Any
+    """[n], int64; where the interval begins in a tile of the radial table."""
+    unit: Any
+    """[3, n], fp64."""
+    distance: Any
+    """[n], fp64."""
+    weights: Any
+    """[12, n]; of the six knot data for the radial value, and for its slope."""
+    y: Any
+    """[n_y, n]; harmonics, and later the gradient by them."""
+    matrix: Any
+    """[n_slots, n]."""
+    g_matrix: Any
+    """[n_slots, n]."""
+    force: Any
+    """[3, n], fp64."""
+    radial: Any
+    """[2, edge_channels]."""
+    rows: Any
+    """Summed messages, later their gradient: [Σ_l (2l+1) n_paths, edge_channels] for each atom."""
+    contracted: Any
+    features: Any
+    """[n_out, channels] for each atom, as are `contracted` and `g_features`."""
+    g_features: Any
+    message: Any
+    """[n_lm, channels] for each atom, as is `g_message`."""
+    g_message: Any
+    sent: Any
+    """[n_lm_in, edge_channels] for each atom."""
+    x: Any
+    """[n_lm + 1 + n_products] vectors, as is `g_x`."""
+    g_x: Any
+    ticks: Any
+    """[n_steps], int64: time spent in each step, in ticks of the processor."""
+
+
+def make_work(layers: tuple[PackedLayer, ...], n_edges: int, max_ell: int, dtype: Any) -> Work:
+    """Room for blocks of up to `n_edges` edges."""
+    n = -(-n_edges // _EDGES) * _EDGES
+
+    def of_block(numbers: Any) -> Any:
+        return aligned(BLOCK * max(numbers(layer) for layer in layers), dtype)
+
+    n_slots = max(layer.n_slots for layer in layers)
+    n_x = max(len(layer.l_paths) ** 2 + 1 + len(layer.product_a) for layer in layers)
+    return Work(
+        first=np.zeros(BLOCK + 1, dtype=np.int64),
+        neighbour=np.zeros(n, dtype=np.int64),
+        sender=np.zeros(n, dtype=np.int64),
+        knot=np.zeros(n, dtype=np.int64),
+        unit=aligned(3 * n, np.float64),
+        distance=aligned(n, np.float64),
+        weights=aligned(12 * n, dtype),
+        y=aligned((max_ell + 1) ** 2 * n, dtype),
+        matrix=aligned(n_slots * n, dtype),
+        g_matrix=aligned(n_slots * n, dtype),
+        force=aligned(3 * n, np.float64),
+        radial=aligned(2 * max(layer.edge_channels for layer in layers), dtype),
+        rows=of_block(lambda layer: layer.message_rows * layer.edge_channels),
+        contracted=of_block(lambda layer: layer.n_out * layer.channels),
+        features=of_block(lambda layer: layer.n_out * layer.channels),
+        g_features=of_block(lambda layer: layer.n_out * layer.channels),
+        message=of_block(lambda layer: len(layer.l_paths) ** 2 * layer.channels),
+        g_message=of_block(lambda layer: len(layer.l_paths) ** 2 * layer.channels),
+        sent=of_block(lambda layer: layer.n_in * layer.edge_channels),
+        x=aligned(n_x * 128, dtype),
+        g_x=aligned(n_x * 128, dtype),
+        ticks=np.zeros(len(STEPS), dtype=np.int64),
+    )
+
+
+@kernel
+def gather_edges(layer: Any, edges: Any, place: Any, a0: int, atoms: int, max_ell: int, work: Any) -> int:
+    """Bring the edges of a block into `work`, with harmonics and weights of the knot data.
+
+    Args:
+        layer: `packing.PackedLayer`.
+        edges: `geometry.Edges`.
+        place: [n_atoms], int64: which row of the senders' features is an atom's.
+        a0: First atom.
+        atoms: Atoms in the block.
+        max_ell: Highest harmonic.
+        work: Overwritten.
+
+    Returns:
+        The number of edges, padded.
+    """
+    e = 0
+    for i in range(atoms):
+        work.first[i] = e
+        e += edges.count[a0 + i]
+    work.first[atoms] = e
+    n = (e + _EDGES - 1) // _EDGES * _EDGES
+    size = layer.n_in * layer.edge_channels
+    per_knot = 3 * lanes_of(work.rows)
+    # The fraction waits where the first harmonic will be written: it is read just before.
+    for i in range(atoms):
+        source = edges.first[a0 + i]
+        for e in range(work.first[i], work.first[i + 1]):
+            b = edges.neighbour[source]
+            work.neighbour[e] = b
+            work.sender[e] = place[b] * size
+            work.knot[e] = edges.knot[source] * per_knot
+            work.unit[e] = edges.unit[source, 0]
+            work.unit[n + e] = edges.unit[source, 1]
+            work.unit[2 * n + e] = edges.unit[source, 2]
+            work.distance[e] = edges.distance[source]
+            work.force[e] = edges.fraction[source]
+            source += 1
+    for e in range(work.first[atoms], n):
+        work.unit[e] = 0.0
+        work.unit[n + e] = 1.0
+        work.unit[2 * n + e] = 0.0
+        work.distance[e] = 1.0
+        work.force[e] = 0.0
+    for e in range(0, n, lanes_of(work.unit)):
+        _knot_weights(load(work.force, e), work.weights, e, n)
+        harmonics(
+            load(work.unit, e), load(work.unit, n + e), load(work.unit, 2 * n + e), max_ell, work.y, e, n
+        )
+    return n
+
+
+@inlined
+def _knot_weights(t: Any, out: Any, at: int, n: int) -> None:
+    """Weights of the six knot data at fraction `t`: for the value, then for its derivative by t."""
+    one = spread(1.0)
+    t2 = t * t
+    t3 = t2 * t
+    t4 = t2 * t2
+    t5 = t4 * t
+    up = 10.0 * t3 - 15.0 * t4 + 6.0 * t5
+    store(out, at, one - up)
+    store(out, at + n, t - 6.0 * t3 + 8.0 * t4 - 3.0 * t5)
+    store(out, at + 2 * n, 0.5 * t2 - 1.5 * t3 + 1.5 * t4 - 0.5 * t5)
+    store(out, at + 3 * n, up)
+    store(out, at + 4 * n, 7.0 * t4 - 4.0 * t3 - 3.0 * t5)
+    store(out, at + 5 * n, 0.5 * t3 - t4 + 0.5 * t5)
+    steep = 30.0 * t2 - 60.0 * t3 + 30.0 * t4
+    store(out, at + 6 * n, 0.0 * t - steep)
+    store(out, at + 7 * n, one - 18.0 * t2 + 32.0 * t3 - 15.0 * t4)
+    store(out, at + 8 * n, t - 4.5 * t2 + 6.0 * t3 - 2.5 * t4)
+    store(out, at + 9 * n, steep)
+    store(out, at + 10 * n, 28.0 * t3 - 12.0 * t2 - 15.0 * t4)
+    store(out, at + 11 * n, 1.5 * t2 - 4.0 * t3 + 2.5 * t4)
+
+
+@kernel
+def edge_matrices(layer: Any, work: Any, n: int) -> None:
+    """Entries Σ CG·Y of the matrices of a block's `n` edges."""
+    for e in range(0, n, lanes_of(work.matrix)):
+        for slot in range(layer.n_slots):
+            total = nothing(work.matrix)
+            for q in range(layer.slot_first[slot], layer.slot_first[slot + 1]):
+                total = fma(spread(layer.coupling[q]), load(work.y, layer.coupling_lm[q] * n + e), total)
+            store(work.matrix, slot * n + e, total)

@@ -1,0 +1,62 @@
+"""From the gradient by radial weights and matrices of a block's edges to forces."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from accel.evaluator.compilation import kernel
+from accel.evaluator.harmonics import harmonics_gradient
+from accel.evaluator.lanes import fma, lanes_of, load, load_double, nothing, spread, store
+
+
+@kernel
+def edge_forces(layer: Any, knots_per_s: float, max_ell: int, n: int, work: Any) -> None:
+    """Gradient by the vector from each sender to its receiver, into `work.force`.
+
+    Args:
+        layer: `packing.PackedLayer`.
+        knots_per_s: Knots of the radial table for a step of one in ln(1 + r / 1 Å).
+        max_ell: Highest harmonic.
+        n: Edges of the block, padded.
+        work: `block.Work`; its harmonics are overwritten by the gradient by them.
+    """
+    n_y = (max_ell + 1) ** 2
+    for e in range(0, n, lanes_of(work.y)):
+        for lm in range(n_y):
+            store(work.y, lm * n + e, nothing(work.y))
+        for slot in range(layer.n_slots):
+            by_entry = load(work.g_matrix, slot * n + e)
+            for q in range(layer.slot_first[slot], layer.slot_first[slot + 1]):
+                at = layer.coupling_lm[q] * n + e
+                store(work.y, at, fma(spread(layer.coupling[q]), by_entry, load(work.y, at)))
+    for e in range(0, n, lanes_of(work.unit)):
+        by_place = nothing(work.unit)
+        for p in range(len(layer.path_out)):
+            slots = 2 * layer.path_out[p] + 2
+            for m in range(1, 2 * layer.path_in[p] + 2):
+                by_place = by_place + load_double(work.g_matrix, (layer.path_slot[p] + m * slots - 1) * n + e)
+        x = load(work.unit, e)
+        y = load(work.unit, n + e)
+        z = load(work.unit, 2 * n + e)
+        r = load(work.distance, e)
+        hx, hy, hz = harmonics_gradient(x, y, z, max_ell, work.y, e, n)
+        along = knots_per_s * by_place / (spread(1.0) + r) - (hx * x + hy * y + hz * z) / r
+        store(work.force, e, along * x + hx / r)
+        store(work.force, n + e, along * y + hy / r)
+        store(work.force, 2 * n + e, along * z + hz / r)
+
+
+@kernel
+def add_forces(a0: int, atoms: int, n: int, work: Any, forces: Any, virial: Any) -> None:
+    """Add `work.force` to the forces on both ends of each edge, and to the virial."""
+    for i in range(atoms):
+        a = a0 + i
+        for e in range(work.first[i], work.first[i + 1]):
+            b = work.neighbour[e]
+            r = work.distance[e]
+            for k in range(3):
+                g = work.force[k * n + e]
+                forces[a, k] -= g
+                forces[b, k] += g
+                for axis in range(3):
+                    virial[axis, k] += r * work.unit[axis * n + e] * g
