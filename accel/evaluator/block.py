@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from accel.evaluator.compilation import inlined, kernel
+from accel.evaluator.compilation import inlined, step
 from accel.evaluator.harmonics import harmonics
 from accel.evaluator.lanes import aligned, fma, lanes_of, load, nothing, spread, store
 from accel.evaluator.lanes import ticks as ticks
@@ -109,7 +109,7 @@ def make_work(layers: tuple[PackedLayer, ...], n_edges: int, max_ell: int, dtype
     )
 
 
-@kernel
+@step
 def gather_edges(layer: Any, edges: Any, place: Any, a0: int, atoms: int, max_ell: int, work: Any) -> int:
     """Bring the edges of a block into `work`, with harmonics and weights of the knot data.
 
@@ -185,7 +185,7 @@ def _knot_weights(t: Any, out: Any, at: int, n: int) -> None:
     store(out, at + 11 * n, 1.5 * t2 - 4.0 * t3 + 2.5 * t4)
 
 
-@kernel
+@step
 def edge_matrices(layer: Any, work: Any, n: int) -> None:
     """Entries Σ CG·Y of the matrices of a block's `n` edges."""
     for e in range(0, n, lanes_of(work.matrix)):

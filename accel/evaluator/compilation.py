@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 from numba.core import config as numba_config
+from numba.extending import intrinsic
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,25 +23,39 @@ _FASTMATH = {"reassoc", "contract", "nsz"}
 
 
 def kernel(function: _Function) -> _Function:
-    """Compile `function` at its first call, without the GIL, and keep the code on disk.
+    """Compile `function`, which Python calls, without the GIL, and keep the code on disk.
 
     numba looks only at the file of the function itself when it decides whether code on disk is
-    fresh; kernels call each other across files, so the folder is named after all of them.
+    fresh; kernels call others across files, so the folder is named after all of them.
     """
     config: Any = numba_config  # its attributes are set when numba reads the environment
     kept = config.CACHE_DIR
     config.CACHE_DIR = kept or str(cache_folder())
     try:
-        compiled = numba.njit(cache=True, nogil=True, fastmath=_FASTMATH, error_model="numpy")(function)
+        return _compiled(function, cache=True)
     finally:
         config.CACHE_DIR = kept
-    return cast("_Function", compiled)
+
+
+def step(function: _Function) -> _Function:
+    """Compile `function` as a part of kernels: no code of its own on disk."""
+    return _compiled(function)
 
 
 def inlined(function: _Function) -> _Function:
     """Compile `function` into every kernel that calls it: vectors stay in registers across the call."""
-    compiled = numba.njit(nogil=True, fastmath=_FASTMATH, error_model="numpy", forceinline=True)(function)
-    return cast("_Function", compiled)
+    return _compiled(function, forceinline=True)
+
+
+def generated(function: Any) -> Any:
+    """A numba intrinsic, which writes its own instructions; untyped, as is all that kernels touch."""
+    return intrinsic(prefer_literal=True)(function)
+
+
+def _compiled(function: _Function, **options: Any) -> _Function:
+    return cast(
+        "_Function", numba.njit(nogil=True, fastmath=_FASTMATH, error_model="numpy", **options)(function)
+    )
 
 
 def cache_folder() -> Path:

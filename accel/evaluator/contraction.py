@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from typing import Any
 
-from accel.evaluator.compilation import inlined, kernel
+from accel.evaluator.compilation import inlined, step
 from accel.evaluator.lanes import fma, lanes_of, load, nothing, spread, store
 
 
 @inlined
-def _take(layer: Any, x: Any, at: int, atoms: int, i: int, n_l: int, channels: int, out: Any) -> None:
+def _take(layer: Any, x: Any, j: int, atoms: int, i: int, n_l: int, channels: int, out: Any) -> None:
     """One vector of every component of atom `i` of a block, below them a row of ones and products."""
     lanes = lanes_of(x)
     for ell in range(n_l):
-        row = at + (atoms * ell * ell + i * (2 * ell + 1)) * channels
+        row = (atoms * ell * ell + i * (2 * ell + 1)) * channels + j
         for m in range(2 * ell + 1):
             store(out, (ell * ell + m) * lanes, load(x, row + m * channels))
     store(out, n_l * n_l * lanes, spread(x.dtype.type(1)))
@@ -28,18 +28,17 @@ def _take(layer: Any, x: Any, at: int, atoms: int, i: int, n_l: int, channels: i
         store(out, (n_l * n_l + 1 + p) * lanes, product)
 
 
-@kernel
-def contract(layer: Any, element: int, atoms: int, x: Any, x_at: int, scratch: Any, out: Any) -> None:
+@step
+def contract(layer: Any, element: int, atoms: int, x: Any, scratch: Any, out: Any) -> None:
     """`out[M] = Σ coefficients · x_a x_b x_d`, channel by channel.
 
     Args:
         layer: `packing.PackedLayer`.
         element: Of the block.
         atoms: In the block.
-        x: Holds the block's messages by l, from `x_at` on.
-        x_at: Where.
+        x: The block's messages by l.
         scratch: n_lm + 1 + n_products vectors.
-        out: The block's outputs by l, from its beginning on.
+        out: The block's outputs by l.
     """
     lanes = lanes_of(x)
     channels = layer.channels
@@ -48,7 +47,7 @@ def contract(layer: Any, element: int, atoms: int, x: Any, x_at: int, scratch: A
     for j in range(0, channels, lanes):
         of = (element * channels + j) * n_terms
         for i in range(atoms):
-            _take(layer, x, x_at + j, atoms, i, n_l, channels, scratch)
+            _take(layer, x, j, atoms, i, n_l, channels, scratch)
             ell = 0
             for m in range(layer.n_out):
                 while m >= (ell + 1) * (ell + 1):
@@ -68,13 +67,12 @@ def contract(layer: Any, element: int, atoms: int, x: Any, x_at: int, scratch: A
                 store(out, row * channels + j, total)
 
 
-@kernel
+@step
 def contract_reverse(
     layer: Any,
     element: int,
     atoms: int,
     x: Any,
-    x_at: int,
     g_out: Any,
     scratch: Any,
     g_scratch: Any,
@@ -88,7 +86,7 @@ def contract_reverse(
     for j in range(0, channels, lanes):
         of = (element * channels + j) * n_terms
         for i in range(atoms):
-            _take(layer, x, x_at + j, atoms, i, n_l, channels, scratch)
+            _take(layer, x, j, atoms, i, n_l, channels, scratch)
             for row in range(n_l * n_l + 1 + len(layer.product_a)):
                 store(g_scratch, row * lanes, nothing(x))
             ell = 0

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accel.evaluator.compilation import inlined, kernel
+from accel.evaluator.compilation import inlined, step
 from accel.evaluator.high_paths import interpolate, reverse_high_path, sum_high_path
 from accel.evaluator.lanes import (
     add_outer,
@@ -30,13 +30,13 @@ from accel.evaluator.lanes import (
 
 
 @inlined
-def _tile(layer: Any, p: int, j: int) -> int:
+def _tile(layer: Any, p: int, j: int) -> Any:
     """Where the table of path `p` and the vector of channels from `j` on begins."""
     return (p * layer.edge_channels + j) * layer.n_knots * 3
 
 
 @inlined
-def _row(layer: Any, p: int, atoms: int, i: int) -> int:
+def _row(layer: Any, p: int, atoms: int, i: int) -> Any:
     """Where the rows of path `p` and atom `i` begin in `work.rows`; they are `l_paths · channels` apart."""
     ell = layer.path_out[p]
     before = 0
@@ -46,7 +46,7 @@ def _row(layer: Any, p: int, atoms: int, i: int) -> int:
     return here * layer.edge_channels
 
 
-@kernel
+@step
 def sum_messages(layer: Any, up: Any, atoms: int, n: int, work: Any) -> None:
     """Sum the messages that a block's atoms receive into `work.rows`.
 
@@ -94,7 +94,7 @@ def _sum_path(start: Any, layer: Any, up: Any, p: int, atoms: int, n: int, work:
             store_rows(rows, work.rows, _row(layer, p, atoms, i) + j, stride)
 
 
-@kernel
+@step
 def reverse_messages(layer: Any, up: Any, g_up: Any, sends: bool, atoms: int, n: int, work: Any) -> None:
     """Reverse the messages that a block's atoms receive: from `work.rows` to `g_up` and `work.g_matrix`.
 

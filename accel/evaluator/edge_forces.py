@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from accel.evaluator.compilation import kernel
+from accel.evaluator.compilation import step
 from accel.evaluator.harmonics import harmonics_gradient
 from accel.evaluator.lanes import fma, lanes_of, load, load_double, nothing, spread, store
 
 
-@kernel
+@step
 def edge_forces(layer: Any, knots_per_s: float, max_ell: int, n: int, work: Any) -> None:
     """Gradient by the vector from each sender to its receiver, into `work.force`.
 
@@ -46,7 +46,7 @@ def edge_forces(layer: Any, knots_per_s: float, max_ell: int, n: int, work: Any)
         store(work.force, 2 * n + e, along * z + hz / r)
 
 
-@kernel
+@step
 def add_forces(a0: int, atoms: int, n: int, work: Any, forces: Any, virial: Any) -> None:
     """Add `work.force` to the forces on both ends of each edge, and to the virial."""
     for i in range(atoms):

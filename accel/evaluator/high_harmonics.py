@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from accel.evaluator.compilation import kernel
+from accel.evaluator.compilation import step
 from accel.evaluator.lanes import load_double, spread, store
 
 FIRST = 4
@@ -27,7 +27,7 @@ for _l in range(MAX_ELL + 1):
         _NORM[_l, _m] = math.sqrt((2 * _l + 1) * _ratio * (2 if _m else 1))
 
 
-@kernel
+@step
 def high_harmonics(x: Any, y: Any, z: Any, max_ell: int, out: Any, at: int, n: int) -> None:
     """Write Y_lm(x, y, z), from l = 4 on, into column `at` of `out` [n_lm, n]."""
     cosine, sine = spread(1.0), 0.0 * x
@@ -48,7 +48,7 @@ def high_harmonics(x: Any, y: Any, z: Any, max_ell: int, out: Any, at: int, n: i
         diagonal *= 2 * m + 1
 
 
-@kernel
+@step
 def high_gradient(x: Any, y: Any, z: Any, max_ell: int, g: Any, at: int, n: int) -> tuple[Any, Any, Any]:
     """Σ_lm g_lm ∇Y_lm from l = 4 on, of column `at`; the part along (x, y, z) has no meaning."""
     zero = 0.0 * x

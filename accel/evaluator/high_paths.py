@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accel.evaluator.compilation import inlined, kernel
+from accel.evaluator.compilation import inlined, step
 from accel.evaluator.lanes import fma, lanes_of, load, nothing, spread, store, store_sums
 
 
@@ -24,7 +24,7 @@ def interpolate(table: Any, k: int, weights: Any, w: int, n: int) -> Any:
     return fma(spread(weights[w + 5 * n]), load(table, k + 5 * lanes), total)
 
 
-@kernel
+@step
 def sum_high_path(layer: Any, up: Any, p: int, row: int, i: int, n: int, work: Any) -> None:
     """Sum what atom `i` of the block receives along path `p` into `work.rows`, from `row` on."""
     channels = layer.edge_channels
@@ -43,7 +43,7 @@ def sum_high_path(layer: Any, up: Any, p: int, row: int, i: int, n: int, work: A
             store(work.rows, row + m_out * stride + j, total)
 
 
-@kernel
+@step
 def reverse_high_path(
     layer: Any, up: Any, g_up: Any, sends: bool, p: int, row: int, i: int, n: int, work: Any
 ) -> None:

@@ -16,14 +16,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from llvmlite import ir
-from numba.core import cgutils, types
+from numba.core import cgutils as _cgutils
+from numba.core import types as _types
 from numba.core.registry import cpu_target
-from numba.extending import intrinsic, models, overload, register_model
+from numba.extending import models, overload, register_model
 
-from accel.evaluator.compilation import inlined
+from accel.evaluator.compilation import generated, inlined
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+# Their signatures are untyped.
+cgutils: Any = _cgutils
+types: Any = _types
 
 _FLAGS = ("reassoc", "contract", "nsz")
 _WIDE = "+avx512f" in cpu_target.target_context.codegen().magic_tuple()[2]
@@ -51,20 +56,20 @@ def aligned(n: int, dtype: Any) -> NDArray[Any]:
     return memory[start : start + size].view(dtype)
 
 
-class Lanes(types.Type):  # type: ignore[misc]
+class Lanes(types.Type):
     """The numba type of a vector."""
 
     def __init__(self, dtype: Any, count: int) -> None:
         self.dtype = dtype
         self.count = count
-        super().__init__(name=f"Lanes({dtype}, {count})")
+        super().__init__(name=f"Lanes({dtype}, {count})")  # type: ignore[no-untyped-call]
 
 
 @register_model(Lanes)
-class _LanesModel(models.PrimitiveModel):  # type: ignore[misc]
+class _LanesModel(models.PrimitiveModel):
     def __init__(self, manager: Any, fe_type: Lanes) -> None:
         element = manager.lookup(fe_type.dtype).get_value_type()
-        super().__init__(manager, fe_type, ir.VectorType(element, fe_type.count))
+        super().__init__(manager, fe_type, ir.VectorType(element, fe_type.count))  # type: ignore[no-untyped-call]
 
 
 def _lanes_of(dtype: Any) -> Lanes:
@@ -77,7 +82,7 @@ def _place(context: Any, builder: Any, array_type: Any, array: Any, offset: Any)
 
 
 def _load(builder: Any, place: Any, vector: Any, dtype: Any) -> Any:
-    return builder.load(builder.bitcast(place, vector.as_pointer()), align=dtype.bitwidth // 8, typ=vector)
+    return builder.load(builder.bitcast(place, vector.as_pointer()), align=dtype.bitwidth // 8)
 
 
 def _store(builder: Any, place: Any, value: Any, dtype: Any) -> None:
@@ -109,7 +114,7 @@ def _row_places(context: Any, builder: Any, array_type: Any, args: Any, n: int) 
     return places
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def lanes_of(_: Any, array: Any) -> Any:
     """Numbers in a `Lanes` of the array's type, known when the kernel is compiled."""
 
@@ -119,7 +124,7 @@ def lanes_of(_: Any, array: Any) -> Any:
     return types.intp(array), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def load(_: Any, array: Any, offset: Any) -> Any:
     """The vector at `offset`."""
     result = _lanes_of(array.dtype)
@@ -131,7 +136,7 @@ def load(_: Any, array: Any, offset: Any) -> Any:
     return result(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def load_double(_: Any, array: Any, offset: Any) -> Any:
     """As many numbers as a vector of fp64 holds, widened to it."""
     result = _lanes_of(types.float64)
@@ -145,7 +150,7 @@ def load_double(_: Any, array: Any, offset: Any) -> Any:
     return result(array, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def store(_: Any, array: Any, offset: Any, vector: Any) -> Any:
     """Write a vector at `offset`, rounded to the array's type where that is narrower."""
 
@@ -160,7 +165,7 @@ def store(_: Any, array: Any, offset: Any, vector: Any) -> Any:
     return types.void(array, types.intp, vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def spread(_: Any, scalar: Any) -> Any:
     """A vector of one number."""
     result = _lanes_of(scalar)
@@ -171,7 +176,7 @@ def spread(_: Any, scalar: Any) -> Any:
     return result(scalar), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
     """`a * b + c`."""
 
@@ -182,7 +187,7 @@ def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
 
 
 def _binary(name: str) -> Any:
-    @intrinsic  # type: ignore[untyped-decorator]
+    @generated
     def apply(_: Any, a: Any, b: Any) -> Any:
         def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             return getattr(builder, name)(*args, flags=_FLAGS)
@@ -208,7 +213,7 @@ for _operator, _name in (
     overload(_operator, strict=False)(_binary(_name))
 
 
-@intrinsic(prefer_literal=True)  # type: ignore[untyped-decorator]
+@generated
 def zeros(_: Any, n: Any, array: Any) -> Any:
     """`n` rows of zeros in the array's type; `n` is a literal."""
     result = types.UniTuple(_lanes_of(array.dtype), n.literal_value)
@@ -219,7 +224,7 @@ def zeros(_: Any, n: Any, array: Any) -> Any:
     return result(n, array), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def load_rows(_: Any, like: Any, array: Any, offset: Any, stride: Any) -> Any:
     """As many rows as `like` has, from `offset` on."""
 
@@ -233,7 +238,7 @@ def load_rows(_: Any, like: Any, array: Any, offset: Any, stride: Any) -> Any:
     return like(like, array, types.intp, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def store_rows(_: Any, rows: Any, array: Any, offset: Any, stride: Any) -> Any:
     """Write rows from `offset` on."""
 
@@ -245,7 +250,7 @@ def store_rows(_: Any, rows: Any, array: Any, offset: Any, stride: Any) -> Any:
     return types.void(rows, array, types.intp, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def add_outer(_: Any, rows: Any, array: Any, offset: Any, stride: Any, vector: Any) -> Any:
     """`rows[i] + array[offset + i * stride] * vector`."""
 
@@ -259,7 +264,7 @@ def add_outer(_: Any, rows: Any, array: Any, offset: Any, stride: Any, vector: A
     return rows(rows, array, types.intp, types.intp, vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def weighted_sum(_: Any, rows: Any, array: Any, offset: Any, stride: Any) -> Any:
     """`Σ_i array[offset + i * stride] * rows[i]`."""
 
@@ -274,7 +279,7 @@ def weighted_sum(_: Any, rows: Any, array: Any, offset: Any, stride: Any) -> Any
     return rows.dtype(rows, array, types.intp, types.intp), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def add_scaled(_: Any, rows: Any, others: Any, vector: Any) -> Any:
     """`rows[i] + others[i] * vector`."""
 
@@ -288,7 +293,7 @@ def add_scaled(_: Any, rows: Any, others: Any, vector: Any) -> Any:
     return rows(rows, others, vector), generate
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def add_rows(_: Any, rows: Any, others: Any) -> Any:
     """`rows[i] + others[i]`."""
 
@@ -313,7 +318,7 @@ def _halves(builder: Any, a: Any, b: Any) -> Any:
     return builder.fadd(pick(0), pick(1), flags=_FLAGS)
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def store_sums(_: Any, rows: Any, last: Any, array: Any, offset: Any, stride: Any) -> Any:
     """Write the sum over each row, and over `last` behind them, at `offset + i * stride`.
 
@@ -354,7 +359,7 @@ def nothing(array: Any) -> Any:
     return zeros(1, array)[0]
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@generated
 def ticks(_: Any) -> Any:
     """The processor's time stamp; 0 where programs may not read it."""
 

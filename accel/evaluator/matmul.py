@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from accel.evaluator.compilation import inlined, kernel
+from accel.evaluator.compilation import inlined, step
 from accel.evaluator.lanes import (
     TILE_ROWS,
     add_outer,
@@ -23,95 +23,50 @@ from accel.evaluator.lanes import (
 
 @inlined
 def _tile(
-    start: Any,
-    a: Any,
-    a_at: int,
-    depth: int,
-    panel: Any,
-    at: int,
-    out: Any,
-    out_at: int,
-    stride: int,
-    add: Any,
+    start: Any, a: Any, a_at: int, depth: int, b: Any, b_at: int, out: Any, at: int, stride: int, add: Any
 ) -> None:
     """As many rows as `start` has, of one panel's columns."""
     lanes = lanes_of(a)
     rows = start
     for k in range(depth):
-        rows = add_outer(rows, a, a_at + k, depth, load(panel, at + k * lanes))
+        rows = add_outer(rows, a, a_at + k, depth, load(b, b_at + k * lanes))
     if add:
-        rows = add_rows(rows, load_rows(start, out, out_at, stride))
-    store_rows(rows, out, out_at, stride)
+        rows = add_rows(rows, load_rows(start, out, at, stride))
+    store_rows(rows, out, at, stride)
 
 
-@kernel
-def matmul(
-    a: Any,
-    a_at: int,
-    rows: int,
-    depth: int,
-    panels: Any,
-    at: int,
-    out: Any,
-    out_at: int,
-    columns: int,
-    add: bool,
-) -> None:
+@step
+def matmul(a: Any, rows: int, depth: int, b: Any, out: Any, columns: int, add: bool) -> None:
     """`out = a @ b`, or `+=`.
 
     Args:
-        a: Holds [rows, depth] from `a_at` on.
-        a_at: Where.
+        a: Begins with [rows, depth].
         rows: Rows of `a` and `out`.
         depth: Columns of `a`.
-        panels: Holds b [depth, columns] from `at` on, in panels (`packing`).
-        at: Where.
-        out: Holds [rows, columns] from `out_at` on; apart from `a`.
-        out_at: Where.
+        b: Begins with [depth, columns], in panels (`packing`).
+        out: Begins with [rows, columns]; apart from `a`.
         columns: Of b and `out`, whole vectors.
         add: Add to what `out` holds.
     """
     for j in range(0, columns, lanes_of(a)):
-        panel = at + j * depth
         i = 0
         while i + TILE_ROWS <= rows:
-            _tile(
-                zeros(TILE_ROWS, a), a, a_at + i * depth, depth, panels, panel,
-                out, out_at + i * columns + j, columns, add,
-            )  # fmt: skip
+            _tile(zeros(TILE_ROWS, a), a, i * depth, depth, b, j * depth, out, i * columns + j, columns, add)
             i += TILE_ROWS
         while i + 4 <= rows:
-            _tile(
-                zeros(4, a), a, a_at + i * depth, depth, panels, panel,
-                out, out_at + i * columns + j, columns, add,
-            )  # fmt: skip
+            _tile(zeros(4, a), a, i * depth, depth, b, j * depth, out, i * columns + j, columns, add)
             i += 4
         while i < rows:
-            _tile(
-                zeros(1, a), a, a_at + i * depth, depth, panels, panel,
-                out, out_at + i * columns + j, columns, add,
-            )  # fmt: skip
+            _tile(zeros(1, a), a, i * depth, depth, b, j * depth, out, i * columns + j, columns, add)
             i += 1
 
 
-@kernel
-def matmul_by_l(
-    a: Any,
-    a_at: int,
-    atoms: int,
-    depth: int,
-    panels: Any,
-    at: int,
-    n_l: int,
-    out: Any,
-    out_at: int,
-    columns: int,
-    add: bool,
-) -> None:
+@step
+def matmul_by_l(a: Any, atoms: int, depth: int, b: Any, n_l: int, out: Any, columns: int, add: bool) -> None:
     """`out[l] = a[l] @ b[l]` for l = 0 … `n_l` - 1, of arrays that hold a block's atoms by l."""
     for ell in range(n_l):
         before = atoms * ell * ell
         matmul(
-            a, a_at + before * depth, atoms * (2 * ell + 1), depth, panels, at + ell * depth * columns,
-            out, out_at + before * columns, columns, add,
+            a[before * depth :], atoms * (2 * ell + 1), depth, b[ell * depth * columns :],
+            out[before * columns :], columns, add,
         )  # fmt: skip

@@ -5,22 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from accel.evaluator.block import ticks
-from accel.evaluator.compilation import kernel
+from accel.evaluator.compilation import step
 from accel.evaluator.contraction import contract, contract_reverse
 from accel.evaluator.matmul import matmul, matmul_by_l
 
 
-@kernel
+@step
 def update(
     layer: Any,
     element: int,
     atoms: int,
     before: Any,
-    before_at: int,
     message: Any,
-    message_at: int,
     features: Any,
-    features_at: int,
     work: Any,
 ) -> None:
     """From `work.rows` to a block's messages and features.
@@ -29,12 +26,9 @@ def update(
         layer: `packing.PackedLayer`.
         element: Of the block.
         atoms: In the block.
-        before: Features that enter the layer.
-        before_at: Where those of the block begin, as for the others below.
+        before: Features of the block that enter the layer.
         message: Written.
-        message_at: See above.
         features: Written.
-        features_at: See above.
         work: `block.Work`.
     """
     channels = layer.channels
@@ -44,82 +38,68 @@ def update(
         depth = layer.l_paths[ell] * layer.edge_channels
         rows = atoms * (2 * ell + 1)
         matmul(
-            work.rows, rows_at, rows, depth, layer.linear,
-            element * layer.linear_stride + layer.linear_first[ell],
-            message, message_at + atoms * ell * ell * channels, channels, False,
+            work.rows[rows_at:], rows, depth,
+            layer.linear[element * layer.linear_stride + layer.linear_first[ell] :],
+            message[atoms * ell * ell * channels :], channels, False,
         )  # fmt: skip
         rows_at += rows * depth
     linear = ticks()
-    contract(layer, element, atoms, message, message_at, work.x, work.contracted)
+    contract(layer, element, atoms, message, work.x, work.contracted)
     contracted = ticks()
-    matmul_by_l(
-        work.contracted, 0, atoms, channels, layer.product, 0, layer.n_product,
-        features, features_at, channels, False,
-    )  # fmt: skip
-    matmul_by_l(
-        before, before_at, atoms, channels, layer.residual,
-        element * layer.n_residual * channels * channels, layer.n_residual,
-        features, features_at, channels, True,
-    )  # fmt: skip
+    matmul_by_l(work.contracted, atoms, channels, layer.product, layer.n_product, features, channels, False)
+    past = layer.residual[element * layer.n_residual * channels * channels :]
+    matmul_by_l(before, atoms, channels, past, layer.n_residual, features, channels, True)
     work.ticks[2] += linear - began + ticks() - contracted
     work.ticks[3] += contracted - linear
 
 
-@kernel
+@step
 def reverse_update(
     layer: Any,
     element: int,
     atoms: int,
     message: Any,
-    message_at: int,
     g_features: Any,
-    g_features_at: int,
     work: Any,
 ) -> None:
     """From the gradient by a block's features to that by its summed messages, in `work.rows`."""
     channels = layer.channels
     began = ticks()
     matmul_by_l(
-        g_features, g_features_at, atoms, channels, layer.product_t, 0, layer.n_product,
-        work.contracted, 0, channels, False,
-    )  # fmt: skip
-    linear = ticks()
-    contract_reverse(
-        layer, element, atoms, message, message_at, work.contracted, work.x, work.g_x, work.g_message
+        g_features, atoms, channels, layer.product_t, layer.n_product, work.contracted, channels, False
     )
+    linear = ticks()
+    contract_reverse(layer, element, atoms, message, work.contracted, work.x, work.g_x, work.g_message)
     contracted = ticks()
     rows_at = 0
     for ell in range(len(layer.l_paths)):
         wide = layer.l_paths[ell] * layer.edge_channels
         rows = atoms * (2 * ell + 1)
         matmul(
-            work.g_message, atoms * ell * ell * channels, rows, channels, layer.linear_t,
-            element * layer.linear_stride + layer.linear_first[ell], work.rows, rows_at, wide, False,
+            work.g_message[atoms * ell * ell * channels :], rows, channels,
+            layer.linear_t[element * layer.linear_stride + layer.linear_first[ell] :],
+            work.rows[rows_at:], wide, False,
         )  # fmt: skip
         rows_at += rows * wide
     work.ticks[4] += contracted - linear
     work.ticks[5] += linear - began + ticks() - contracted
 
 
-@kernel
-def send(layer: Any, atoms: int, a0: int, features: Any, features_at: int, up: Any, work: Any) -> None:
-    """What a block's atoms send in `layer`, from the features that enter it, into rows of `up` by atom."""
+@step
+def send(layer: Any, atoms: int, features: Any, up: Any, work: Any) -> None:
+    """What a block's atoms send in `layer`, from the features that enter it, into `up`, atom by atom."""
     channels = layer.edge_channels
-    matmul_by_l(
-        features, features_at, atoms, layer.channels, layer.up, 0, layer.n_up, work.sent, 0, channels, False
-    )
+    matmul_by_l(features, atoms, layer.channels, layer.up, layer.n_up, work.sent, channels, False)
     for ell in range(layer.n_up):
         for i in range(atoms):
             source = (atoms * ell * ell + i * (2 * ell + 1)) * channels
-            target = ((a0 + i) * layer.n_in + ell * ell) * channels
+            target = (i * layer.n_in + ell * ell) * channels
             for c in range((2 * ell + 1) * channels):
                 up[target + c] = work.sent[source + c]
 
 
-@kernel
-def reverse_send(
-    layer: Any, atoms: int, a0: int, g_up: Any, g_features: Any, g_features_at: int, work: Any
-) -> None:
+@step
+def reverse_send(layer: Any, atoms: int, a0: int, g_up: Any, g_features: Any, work: Any) -> None:
     """Add the gradient by what a block's atoms send to that by their features; `g_up` [n_threads, …]."""
     channels = layer.edge_channels
     for ell in range(layer.n_up):
@@ -131,16 +111,4 @@ def reverse_send(
             for thread in range(1, g_up.shape[0]):
                 for c in range((2 * ell + 1) * channels):
                     work.sent[target + c] += g_up[thread, source + c]
-    matmul_by_l(
-        work.sent,
-        0,
-        atoms,
-        channels,
-        layer.up_t,
-        0,
-        layer.n_up,
-        g_features,
-        g_features_at,
-        layer.channels,
-        True,
-    )
+    matmul_by_l(work.sent, atoms, channels, layer.up_t, layer.n_up, g_features, layer.channels, True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,9 +30,9 @@ def blocks_of(element: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.array(blocks, dtype=np.int64).reshape(-1, 3)
 
 
-def shares_of(cost: NDArray[np.float64], threads: int) -> list[tuple[int, int, int]]:
+def shares_of(cost: NDArray[Any], threads: int) -> list[tuple[int, int, int]]:
     """Cut a row of pieces of work into one run for each thread, as equal as can be: start, stop, thread."""
     done = np.cumsum(cost)
     ends = np.searchsorted(done, done[-1] * np.arange(1, threads) / threads - 0.5 * cost.mean()) + 1
     bounds = [0, *np.maximum.accumulate(ends).clip(max=len(cost)).tolist(), len(cost)]
-    return [(a, b, t) for t, (a, b) in enumerate(zip(bounds[:-1], bounds[1:], strict=True)) if b > a]
+    return [(a, b, t) for t, (a, b) in enumerate(pairwise(bounds)) if b > a]

@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from accel.evaluator.block import edge_matrices, gather_edges, ticks
-from accel.evaluator.compilation import kernel
+from accel.evaluator.compilation import kernel, step
 from accel.evaluator.convolution import reverse_messages, sum_messages
 from accel.evaluator.edge_forces import add_forces, edge_forces
 from accel.evaluator.matmul import matmul_by_l
@@ -55,7 +55,7 @@ class System(NamedTuple):
     """[n_atoms], fp64, added to."""
 
 
-@kernel
+@step
 def _receive(layer: Any, nodes: Any, system: Any, a0: int, atoms: int, work: Any) -> int:
     """Edges of a block, their matrices and the summed messages."""
     began = ticks()
@@ -68,7 +68,7 @@ def _receive(layer: Any, nodes: Any, system: Any, a0: int, atoms: int, work: Any
     return n
 
 
-@kernel
+@step
 def _give_back(
     layer: Any, nodes: Any, system: Any, g_up: Any, sends: bool, a0: int, atoms: int, n: int,
     forces: Any, virial: Any, work: Any,
@@ -103,14 +103,14 @@ def forward(
         element, a0, end = system.blocks[block]
         atoms = end - a0
         _receive(layer, nodes, system, a0, atoms, work)
-        at = a0 * layer.n_out * layer.channels
-        update(
-            layer, element, atoms, nodes.before, a0 * nodes.n_before * layer.channels,
-            nodes.message, a0 * len(layer.l_paths) ** 2 * layer.channels, nodes.features, at, work,
-        )  # fmt: skip
-        read_out(layer, nodes.features, at, a0, atoms, system.scale, system.energies, nodes.g_features, at)
+        features = nodes.features[a0 * layer.n_out * layer.channels :]
+        g_features = nodes.g_features[a0 * layer.n_out * layer.channels :]
+        message = nodes.message[a0 * len(layer.l_paths) ** 2 * layer.channels :]
+        before = nodes.before[a0 * nodes.n_before * layer.channels :]
+        update(layer, element, atoms, before, message, features, work)
+        read_out(layer, features, atoms, system.scale, system.energies[a0:], g_features)
         began = ticks()
-        send(following, atoms, a0, nodes.features, at, up, work)
+        send(following, atoms, features, up[a0 * following.n_in * following.edge_channels :], work)
         work.ticks[2] += ticks() - began
 
 
@@ -137,13 +137,11 @@ def turn(
         element, a0, end = system.blocks[block]
         atoms = end - a0
         n = _receive(layer, nodes, system, a0, atoms, work)
-        update(
-            layer, element, atoms, nodes.before, a0 * nodes.n_before * layer.channels,
-            work.message, 0, work.features, 0, work,
-        )  # fmt: skip
-        read_out(layer, work.features, 0, a0, atoms, system.scale, system.energies, work.g_features, 0)
-        _residual(layer, nodes, sends, element, a0, atoms, work.g_features, 0, work)
-        reverse_update(layer, element, atoms, work.message, 0, work.g_features, 0, work)
+        before = nodes.before[a0 * nodes.n_before * layer.channels :]
+        update(layer, element, atoms, before, work.message, work.features, work)
+        read_out(layer, work.features, atoms, system.scale, system.energies[a0:], work.g_features)
+        _residual(layer, nodes, sends, element, a0, atoms, work.g_features, work)
+        reverse_update(layer, element, atoms, work.message, work.g_features, work)
         _give_back(layer, nodes, system, g_up, sends, a0, atoms, n, forces, virial, work)
 
 
@@ -152,24 +150,20 @@ def reverse(
     layer: Any, nodes: Any, following: Any, g_up_following: Any, g_up: Any, sends: bool, system: Any,
     start: int, stop: int, forces: Any, virial: Any, work: Any,
 ) -> None:  # fmt: skip
-    """Reverse a layer that is not the last; arguments as for `turn`.
+    """Reverse a layer that is not the last. Arguments are those of `turn`, and of the next layer.
 
-    Args:
-        following: The next layer.
-        g_up_following: [n_threads, …] gradient by what was sent in it, of all threads.
+    `g_up_following` is [n_threads, …], the gradient by what was sent in the next layer.
     """
     for block in range(start, stop):
         element, a0, end = system.blocks[block]
         atoms = end - a0
-        at = a0 * layer.n_out * layer.channels
+        g_features = nodes.g_features[a0 * layer.n_out * layer.channels :]
+        message = nodes.message[a0 * len(layer.l_paths) ** 2 * layer.channels :]
         began = ticks()
-        reverse_send(following, atoms, a0, g_up_following, nodes.g_features, at, work)
+        reverse_send(following, atoms, a0, g_up_following, g_features, work)
         work.ticks[5] += ticks() - began
-        _residual(layer, nodes, sends, element, a0, atoms, nodes.g_features, at, work)
-        reverse_update(
-            layer, element, atoms, nodes.message, a0 * len(layer.l_paths) ** 2 * layer.channels,
-            nodes.g_features, at, work,
-        )  # fmt: skip
+        _residual(layer, nodes, sends, element, a0, atoms, g_features, work)
+        reverse_update(layer, element, atoms, message, g_features, work)
         began = ticks()
         n = gather_edges(layer, system.edges, nodes.place, a0, atoms, system.max_ell, work)
         edge_matrices(layer, work, n)
@@ -177,16 +171,15 @@ def reverse(
         _give_back(layer, nodes, system, g_up, sends, a0, atoms, n, forces, virial, work)
 
 
-@kernel
+@step
 def _residual(
-    layer: Any, nodes: Any, sends: bool, element: int, a0: int, atoms: int, g: Any, at: int, work: Any
+    layer: Any, nodes: Any, sends: bool, element: int, a0: int, atoms: int, g_features: Any, work: Any
 ) -> None:
     """Reverse what went past the product."""
     if sends:
         began = ticks()
-        matmul_by_l(
-            g, at, atoms, layer.channels, layer.residual_t,
-            element * layer.n_residual * layer.channels**2, layer.n_residual,
-            nodes.g_before, a0 * nodes.n_before * layer.channels, layer.channels, True,
-        )  # fmt: skip
+        channels = layer.channels
+        past = layer.residual_t[element * layer.n_residual * channels**2 :]
+        g_before = nodes.g_before[a0 * nodes.n_before * channels :]
+        matmul_by_l(g_features, atoms, channels, past, layer.n_residual, g_before, channels, True)
         work.ticks[5] += ticks() - began

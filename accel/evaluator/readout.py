@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from accel.evaluator.agreement import must_agree, refuse
-from accel.evaluator.compilation import kernel
+from accel.evaluator.compilation import step
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -112,7 +112,7 @@ GATES = ("identity", "silu", "tanh", "abs")
 """What kernels call by number."""
 
 
-@kernel
+@step
 def gate(number: int, x: float) -> tuple[float, float]:
     """A gate's value at `x`, and its derivative there."""
     if number == 1:
@@ -126,19 +126,9 @@ def gate(number: int, x: float) -> tuple[float, float]:
     return x, 1.0
 
 
-@kernel
-def read_out(
-    layer: Any,
-    features: Any,
-    features_at: int,
-    a0: int,
-    atoms: int,
-    scale: float,
-    energies: Any,
-    g_features: Any,
-    g_features_at: int,
-) -> None:
-    """Add the readout of a block to `energies`; set the gradient by its features.
+@step
+def read_out(layer: Any, features: Any, atoms: int, scale: float, energies: Any, g_features: Any) -> None:
+    """Add the readout of a block to its `energies`; set the gradient by its features.
 
     Sums are kept in fp64 whatever the working precision.
     """
@@ -146,30 +136,30 @@ def read_out(
     first = np.empty(hidden)
     by_first = np.empty(hidden)
     scratch = np.empty((2, hidden))
-    for k in range(g_features_at, g_features_at + atoms * layer.n_out * layer.channels):
+    for k in range(atoms * layer.n_out * layer.channels):
         g_features[k] = 0
     for i in range(atoms):
         row = i * layer.channels
         for j in range(hidden):
             first[j] = 0.0
         for c in range(channels):
-            x = np.float64(features[features_at + row + c])
+            x = np.float64(features[row + c])
             for j in range(hidden):
                 first[j] += x * layer.readout[c, j]
         if len(layer.readout_second) == 0:
             for j in range(hidden):
-                energies[a0 + i] += scale * first[j]
+                energies[i] += scale * first[j]
                 by_first[j] = scale
         else:
-            energies[a0 + i] += scale * _hidden_energy(layer, scale, first, by_first, scratch)
+            energies[i] += scale * _hidden_energy(layer, scale, first, by_first, scratch)
         for c in range(channels):
             by_feature = 0.0
             for j in range(hidden):
                 by_feature += by_first[j] * layer.readout[c, j]
-            g_features[g_features_at + row + c] = by_feature
+            g_features[row + c] = by_feature
 
 
-@kernel
+@step
 def _hidden_energy(layer: Any, scale: float, x: Any, g: Any, scratch: Any) -> float:
     """Energy that the gated layers make of `x`, and `scale` times its gradient, into `g`."""
     hidden = len(x)
@@ -186,7 +176,7 @@ def _hidden_energy(layer: Any, scale: float, x: Any, g: Any, scratch: Any) -> fl
     return energy
 
 
-@kernel
+@step
 def _through_the_middle(layer: Any, x: Any, scratch: Any, g: Any) -> None:
     """Put `x` through a second hidden layer and its gradient `g` back through it, in place."""
     middle = layer.readout_middle
