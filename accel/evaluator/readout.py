@@ -169,7 +169,7 @@ def _hidden_energy(layer: Any, scale: float, x: Any, g: Any, scratch: Any) -> fl
         scratch[0, j] = derivative * layer.gate_scale
         g[j] = scale * layer.readout_second[j]
     _through_the_middle(layer, x, scratch[1], g)
-    energy = layer.readout_bias
+    energy: float = layer.readout_bias
     for j in range(hidden):
         energy += layer.readout_second[j] * x[j]
         g[j] *= scratch[0, j]
