@@ -67,5 +67,5 @@ $(VENV)/accel: $(PYTHON) pyproject.toml constraints.txt
 	touch $@
 
 $(VENV)/dev: $(VENV)/accel
-	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[accel,dev]'
+	$(BIN)/pip install -q --disable-pip-version-check -c constraints.txt -e '.[accel,notebook,dev]'
 	touch $@

@@ -13,7 +13,7 @@ It runs with the host's own Python, from 3.6 on, and needs only the standard lib
 """
 
 # Paths are texts throughout, as `os.listdir` gives them.
-# ruff: noqa: PTH104, PTH116, PTH118, PTH120, PTH123, PTH208
+# ruff: noqa: PTH104, PTH110, PTH116, PTH118, PTH120, PTH123, PTH208
 
 import os
 import re
@@ -111,8 +111,7 @@ def needed_by_runs(work_folder: str, now: float) -> "set[str]":
     runs = os.path.join(work_folder, "runs")
     queued = _queued()
     needed = set()  # type: set[str]
-    for name in _entries(runs):
-        folder = os.path.join(runs, name)
+    for folder in _run_folders(runs):
         try:
             with open(os.path.join(folder, "run.sh"), "rb") as script:
                 named = {found.decode() for found in _NAMED.findall(script.read())}
@@ -121,6 +120,15 @@ def needed_by_runs(work_folder: str, now: float) -> "set[str]":
         if named and not named <= needed and _may_go_on(folder, queued, now):
             needed |= named
     return needed
+
+
+def _run_folders(runs: str) -> "list[str]":
+    """Each run's folder, and those of the members of a sweep in it."""
+    folders = [os.path.join(runs, name) for name in _entries(runs)]
+    for folder in folders[:]:
+        if os.path.exists(os.path.join(folder, "sweep.jsonl")):
+            folders += [os.path.join(folder, member) for member in _entries(folder)]
+    return folders
 
 
 def _may_go_on(folder: str, queued: "set[str] | None", now: float) -> bool:

@@ -114,9 +114,35 @@ class MdParameters:
     """Draws of velocities from which the NVE drift of all plans is compared; 0 for one trajectory instead."""
 
 
-Parameters: TypeAlias = BenchmarkParameters | ProfileParameters | TuneParameters | MdParameters
+@dataclass(frozen=True, slots=True)
+class SessionParameters:
+    """An interactive session: a shell that can be attached to, and a Jupyter server if asked for."""
+
+    EXPERIMENT: ClassVar[str] = "session"
+    page: str = "lab"
+    """Where the browser begins: `lab`, or `tree` for Jupyter Notebook; empty for no Jupyter."""
+    work_folder: str = ""
+    """Where shell and notebooks begin; empty for the home folder."""
+    private_folder: str = ""
+    """Of the session through all of its jobs; holds Jupyter's `token`."""
+    reach: str = "127.0.0.1"
+    """What Jupyter listens on: this address, or `hostname` for the node's own name."""
+
+
+Parameters: TypeAlias = (
+    BenchmarkParameters | ProfileParameters | TuneParameters | MdParameters | SessionParameters
+)
 EXPERIMENTS: Mapping[str, type[Parameters]] = MappingProxyType(
-    {kind.EXPERIMENT: kind for kind in (BenchmarkParameters, ProfileParameters, TuneParameters, MdParameters)}
+    {
+        kind.EXPERIMENT: kind
+        for kind in (
+            BenchmarkParameters,
+            ProfileParameters,
+            TuneParameters,
+            MdParameters,
+            SessionParameters,
+        )
+    }
 )
 
 

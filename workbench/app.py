@@ -11,14 +11,18 @@ from textual import work
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
+from jobs.sweep import SweepSpec
 from workbench import commands
 from workbench.commands import Command
 from workbench.errors import WorkbenchError
 from workbench.following import Following
+from workbench.linking import Linking
 from workbench.messages import (
     ActOnQueued,
+    AskEstimate,
     AskNow,
     Cancel,
+    Hold,
     NewRun,
     OpenQueued,
     OpenRun,
@@ -33,8 +37,8 @@ from workbench.model.run import Run
 from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
-from workbench.screens.links_bar import LinksOnScreens
 from workbench.theme import THEME, series_variables
+from workbench.troubles import Troubles
 from workbench.watching import Watching
 
 if TYPE_CHECKING:
@@ -59,7 +63,7 @@ class WorkbenchApp(App[None]):
         open_job: str | None = None,
         *,
         clock: Callable[[], float] = time.time,
-        recipes: Callable[[], Mapping[str, RunSpec]] | None = None,
+        recipes: Callable[[], Mapping[str, RunSpec | SweepSpec]] | None = None,
     ) -> None:
         """Draw `workbench`, beginning with the run of `open_job`; `recipes` are by default those shipped."""
         super().__init__()
@@ -70,7 +74,7 @@ class WorkbenchApp(App[None]):
         self._jobs: Sequence[Job] = workbench.jobs()
         self._runs: dict[str, Run] = {}
         self._heard_at: float | None = None
-        self._trouble = ""
+        self._troubles = Troubles()
         self._jobs_screen = JobsScreen()
         self._run_screen: RunScreen | None = None
         self._run_id: str | None = None
@@ -82,8 +86,8 @@ class WorkbenchApp(App[None]):
             trouble=self._trouble_heard,
             is_open=lambda job_id: job_id == self._run_id,
         )
+        self._linking = Linking(self, workbench, self._following, clock, self._say)
         self._watching = Watching(self, workbench, self._following, clock, self._say, self._jobs_heard)
-        self._links_bar = LinksOnScreens(commands.RECONNECT.key_text)
         self.register_theme(THEME)
         self.theme = THEME.name
 
@@ -94,16 +98,17 @@ class WorkbenchApp(App[None]):
     @property
     def has_asked(self) -> bool:
         """Whether the schedulers have answered, or failed to."""
-        return self._heard_at is not None or bool(self._trouble)
+        return self._heard_at is not None or bool(self._troubles.text)
 
     def on_mount(self) -> None:
         """Draw what is known, then begin to ask."""
         self._draw_jobs()
+        self._jobs_screen.has_queues = bool(self._workbench.queues.profiles())
         self.push_screen(self._jobs_screen)
         self.call_after_refresh(self._begin)
 
     def _begin(self) -> None:
-        self._workbench.when_links_change(self._links_told)
+        self._linking.begin()
         self._follow_states()
         self._follow_progress()
         self.set_interval(_TICK_S, self._tick)
@@ -129,7 +134,7 @@ class WorkbenchApp(App[None]):
     # -- what was heard --------------------------------------------------------------------------
 
     def _jobs_heard(self) -> None:
-        self._heard_at, self._trouble = self._clock(), ""
+        self._heard_at = self._clock()
         jobs = self._workbench.jobs()
         if len(jobs) != len(self._jobs) or any(a is not b for a, b in zip(jobs, self._jobs, strict=True)):
             self._jobs = jobs
@@ -144,34 +149,29 @@ class WorkbenchApp(App[None]):
         if self._run_screen is not None and job_id == self._run_id:
             self._run_screen.show_log(data)
 
-    def _trouble_heard(self, sentence: str) -> None:
-        if sentence != self._trouble:
-            self._trouble = sentence
+    def _trouble_heard(self, asker: str, sentence: str) -> None:
+        if not sentence:
+            if self._troubles.worked(asker):
+                self._tick()
+        elif self._troubles.failed(asker, sentence):
             self._say(sentence, failed=True)
             self._tick()
 
     def _tick(self) -> None:
         """Draw what changes with time alone: what has elapsed, and how old things are."""
+        if not self.screen_stack:  # the app is leaving, and something has just been done
+            return
         if self.screen is self._jobs_screen:
             self._draw_jobs()
         elif self.screen is self._run_screen:
             self._draw_run()
         else:
-            self._watching.draw(self._trouble)
-        self._links_bar.draw(self.screen, self._workbench.links(), self._clock())
-
-    def _links_told(self) -> None:
-        self.call_later(self._links_changed)
-
-    def _links_changed(self) -> None:
-        links = self._workbench.links()
-        if self._links_bar.has_come_back(links):
-            self._following.stir()
-        self._links_bar.draw(self.screen, links, self._clock())
+            self._watching.draw(self._troubles.text)
+        self._linking.draw()
 
     def _draw_jobs(self) -> None:
         self._jobs_screen.show(
-            self._jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._trouble
+            self._jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._troubles.text
         )
 
     def _draw_run(self) -> None:
@@ -217,11 +217,14 @@ class WorkbenchApp(App[None]):
         from workbench.recipes import recipes
         from workbench.screens.submit import SubmitScreen
 
+        queues = self._workbench.queues
         screen = SubmitScreen(
             (self._recipes or recipes)(),
             self._workbench.profiles(),
             start_from=message.spec,
+            over=message.over,
             resubmitted_from=message.resubmitted_from,
+            choices={name: queues.choices(name) for name in queues.profiles()},
         )
 
         def answered(answer: Submit | None) -> None:
@@ -236,7 +239,8 @@ class WorkbenchApp(App[None]):
         if message.resubmitted_from:
             doing = self._workbench.resubmit(message.resubmitted_from, spec=spec)
         else:
-            doing = self._workbench.submit(spec.run, spec.resources, profile=message.profile)
+            asked = SweepSpec(spec.run, message.over) if message.over else spec.run
+            doing = self._workbench.submit(asked, spec.resources, profile=message.profile)
         self._do(doing, "Started {}.")
 
     @work(group="doing")
@@ -271,6 +275,13 @@ class WorkbenchApp(App[None]):
         doing = self._workbench.requeue(message.job_id, resources=message.resources)
         self._do(doing, "Requeued {}: it goes on in its own folder.")
 
+    def on_hold(self, message: Hold) -> None:
+        """Keep a job that waits from starting, or let it go."""
+        if self._workbench.job(message.job_id).status.held_by:
+            self._do(self._workbench.release(message.job_id), "{} may start again.")
+        else:
+            self._do(self._workbench.hold(message.job_id), "{} is held: h lets it go again.")
+
     def on_cancel(self, message: Cancel) -> None:
         """End a job, if the person says so again."""
         from workbench.screens.confirm import ConfirmScreen
@@ -286,6 +297,14 @@ class WorkbenchApp(App[None]):
 
         question = f"End {job.id}, {plain(job.spec.name)}?\nWhat it has measured so far is kept."
         self.push_screen(ConfirmScreen(question, "end it"), answered)
+
+    def action_links(self) -> None:
+        """Show the connections."""
+        self._linking.open()
+
+    def action_reconnect(self) -> None:
+        """Try the connections that are down."""
+        self._linking.reconnect()
 
     def on_show_queue(self, _: ShowQueue) -> None:
         """Show all jobs in a cluster's queue."""
@@ -303,6 +322,10 @@ class WorkbenchApp(App[None]):
         """Show a job that this program has not started."""
         self._watching.show_queued(message)
 
+    def on_ask_estimate(self, message: AskEstimate) -> None:
+        """Ask when a run would start."""
+        self._watching.estimate(message)
+
     def on_act_on_queued(self, message: ActOnQueued) -> None:
         """Have something done to it."""
         self._watching.act(message)
@@ -314,27 +337,6 @@ class WorkbenchApp(App[None]):
     def on_app_focus(self) -> None:
         """Somebody looks again."""
         self._workbench.queues.attend(True)
-
-    def action_links(self) -> None:
-        """Show the connections."""
-        from workbench.screens.links import LinksScreen
-
-        if not isinstance(self.screen, LinksScreen):
-            self.push_screen(LinksScreen(commands.RECONNECT.key_text))
-            self.call_after_refresh(self._tick)
-
-    def action_reconnect(self) -> None:
-        """Try the connections that are down, or else see whether those that are up answer."""
-        links = [status for status in self._workbench.links() if status.in_use]
-        for status in [status for status in links if not status.link.state.is_up] or links:
-            self._reconnect(status.profile)
-
-    @work(group="reconnecting")
-    async def _reconnect(self, profile: str) -> None:
-        try:
-            await self._workbench.reconnect(profile)
-        except WorkbenchError as error:
-            self._say(str(error), failed=True)
 
     def action_help(self) -> None:
         """Show every key of this screen."""

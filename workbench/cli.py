@@ -56,6 +56,14 @@ def _parser() -> argparse.ArgumentParser:
         default=[],
         help="change a part of the spec: `--set threads=2 --set parameters.sizes=[96,192]`",
     )
+    submit.add_argument(
+        "--sweep",
+        metavar="KEY=A,B,…",
+        action="append",
+        default=[],
+        help="one run for each value, and for each combination where it is given again: "
+        "`--sweep sizes=24,96 --sweep seed=0..4`",
+    )
     _resources(submit)
     submit.add_argument("--profile", metavar="NAME", help="where to run it; default: the default profile")
     submit.add_argument(
@@ -86,7 +94,10 @@ def _parser() -> argparse.ArgumentParser:
     logs.add_argument("--json", action="store_true", help="print JSON, one object for each piece read")
 
     for name, text in (
-        ("resubmit", "start a job that is over again: from its checkpoint, or in a new folder"),
+        (
+            "resubmit",
+            "start a job that is over again: from its checkpoint, or in a new folder; of a sweep what failed",
+        ),
         ("requeue", "start a job that is over once more in its own folder"),
     ):
         again = commands.add_parser(name, help=text)

@@ -55,6 +55,7 @@ _WRITTEN = {
     "ctrl+d": "^d",
     "ctrl+u": "^u",
     "ctrl+s": "^s",
+    "ctrl+t": "^t",
     "pagedown": "PgDn",
     "pageup": "PgUp",
 }
@@ -82,6 +83,9 @@ JOB = (
     Command("change", "e", "edit", "Change the parameters and start that as a new run", footer=False),
     Command("requeue", "R", "requeue", "Start a job that is over again in its own folder", footer=False),
     Command("cancel", "c", "cancel", "End the job, after a question"),
+    Command(
+        "hold", "h", "hold", "Keep a job that waits from starting; the same key lets it go", footer=False
+    ),
     Command("copy_id", "y", "copy id", "Put the job's id on the clipboard", footer=False),
 )
 JOBS = (
@@ -136,6 +140,7 @@ RUN = (
 )
 SUBMIT = (
     Command("start", "ctrl+s", "start", "Start the run as the fields stand; ↵ does it too"),
+    Command("estimate", "ctrl+t", "when", "Ask the scheduler when it would start; nothing is submitted"),
     Command("app.focus_next", "tab", "fields", "On to the next field"),
     Command("leave", "escape", "leave", "Start nothing"),
 )

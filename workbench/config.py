@@ -23,27 +23,37 @@ from pathlib import Path
 from typing import Any, get_args
 
 from workbench.errors import ConfigError, NotFound
-from workbench.model.profile import ClusterProfile, ConnectionKind, SchedulerKind
+from workbench.model.profile import ClusterProfile, ConnectionKind, NotebookReach, SchedulerKind
 
 _APP = "mace-workbench"
 LOCAL = "local"
-_CHOICES = {"connection": get_args(ConnectionKind), "scheduler": get_args(SchedulerKind)}
+_CHOICES = {
+    "connection": get_args(ConnectionKind),
+    "notebook_reach": get_args(NotebookReach),
+    "scheduler": get_args(SchedulerKind),
+}
 _TYPES: Mapping[str, type[Any]] = {
     "env": dict,
     "gpus": int,
+    "hosts": list,
+    "interactive_minutes": int,
+    "notice_s": int,
     "setup": list,
     "slots": int,
     "time_limit_minutes": int,
 }
 """Of the profile's keys that are not text."""
-_LEAST = {"gpus": 0, "slots": 1, "time_limit_minutes": 0}
-_WORDS = {"account", "host", "partition", "qos"}
+_LEAST = {"gpus": 0, "interactive_minutes": 1, "notice_s": 2, "slots": 1, "time_limit_minutes": 0}
+_WORDS = {"account", "host", "interactive_qos", "partition", "qos"}
 """Keys whose values other programs read as a word, or as an option where it began with a dash."""
+_WORD = r"[^\s-]\S*"
 _OF_SCHEDULER = {
     "slots": "process",
     "account": "slurm",
     "partition": "slurm",
     "qos": "slurm",
+    "interactive_qos": "slurm",
+    "notebook_reach": "slurm",
     "gpus": "slurm",
     "setup": "slurm",
     "time_limit_minutes": "slurm",
@@ -139,10 +149,10 @@ def _profile(name: str, section: Mapping[str, Any], source: str, text: str) -> C
         if key in section and profile.scheduler != scheduler:
             raise _error(source, text, key, f'is only for `scheduler = "{scheduler}"`', name)
     if profile.connection == "local":
-        for key in ("host", "ssh_config"):
+        for key in ("host", "hosts", "notice_s", "ssh_config"):
             if key in section:
                 raise _error(source, text, key, 'is not for `connection = "local"`: choose "asyncssh"', name)
-    elif not profile.host:
+    elif not (profile.host or profile.hosts):
         raise _error(source, text, "connection", "needs a `host` beside it, as in `ssh HOST`", name)
     return profile
 
@@ -156,11 +166,13 @@ def _problem(key: str, value: Any) -> str | None:
         return f"should be one of {', '.join(_CHOICES[key])}"
     if key in _LEAST and value < _LEAST[key]:
         return f"should be at least {_LEAST[key]}"
-    if key in _WORDS and not re.fullmatch(r"[^\s-]\S*", value):
+    if key in _WORDS and not re.fullmatch(_WORD, value):
         return f"should be one word that does not begin with a dash, not {value!r}"
-    texts = value.values() if key == "env" else value if key == "setup" else [value]
-    if key in ("env", "setup") and not all(isinstance(item, str) for item in texts):
+    texts = value.values() if key == "env" else value if key in ("hosts", "setup") else [value]
+    if key in ("env", "hosts", "setup") and not all(isinstance(item, str) for item in texts):
         return "should hold texts"
+    if key == "hosts" and not all(re.fullmatch(_WORD, item) for item in texts):
+        return "should hold words that do not begin with a dash"
     if any("\0" in item for item in texts if isinstance(item, str)):
         return "holds a NUL character"
     if key == "env" and not all(re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", item, re.ASCII) for item in value):

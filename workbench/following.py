@@ -55,15 +55,21 @@ class Following:
     heard_run: Callable[[str], None]
     """There is news of a run."""
     heard_log: Callable[[str, bytes], None]
-    trouble: Callable[[str], None]
-    """Something cannot be asked at the moment."""
+    trouble: Callable[[str, str], None]
+    """Something cannot be asked at the moment: who asks, and what is wrong; that is empty as soon as it
+    works."""
     is_open: Callable[[str], bool]
     """Whether a run is on the screen, and so followed by `open_run` already."""
     _bell: _Bell = field(default_factory=_Bell)
+    _up: set[str] = field(default_factory=set)
 
-    def stir(self) -> None:
-        """Ask everything anew now: a host can be reached again."""
-        self._bell.ring()
+    def links_changed(self) -> None:
+        """Ask everything anew at once where a host can be reached again."""
+        up = {status.profile for status in self.workbench.links() if status.link.state.is_up}
+        if up - self._up:
+            self._bell.ring()
+        self._up.clear()
+        self._up.update(up)
 
     async def states(self) -> None:
         """Ask for the states of jobs: each second while any is active, more rarely when not."""
@@ -74,7 +80,7 @@ class Following:
             active = any(not job.state.is_over for job in self.workbench.jobs())
             return _ACTIVE_S if active else _IDLE_S
 
-        await self._go_on(ask)
+        await self._go_on("states", ask)
 
     async def progress(self) -> None:
         """Take in the events of every active run once a second, and of a run that has ended once more."""
@@ -97,7 +103,7 @@ class Following:
             last_look = active
             return _ACTIVE_S
 
-        await self._go_on(ask)
+        await self._go_on("progress", ask)
 
     async def open_run(self, job_id: str) -> None:
         """Take in the events of the run on the screen ten times a second."""
@@ -108,7 +114,7 @@ class Following:
             over = self.workbench.job(job_id).state.is_over
             return _OPEN_QUIET_S if over and not heard else _OPEN_S
 
-        await self._go_on(ask)
+        await self._go_on("run", ask)
 
     async def log(self, job_id: str) -> None:
         """Read the end of the log of the run on the screen once a second."""
@@ -117,7 +123,7 @@ class Following:
             self.heard_log(job_id, await self.workbench.log(job_id, tail_bytes=LOG_TAIL_BYTES))
             return _IDLE_S if self.workbench.job(job_id).state.is_over else _ACTIVE_S
 
-        await self._go_on(ask)
+        await self._go_on("log", ask)
 
     async def queued(
         self,
@@ -139,10 +145,16 @@ class Following:
                 heard_log(await queues.log(profile, job, tail_bytes=LOG_TAIL_BYTES))
             return _ACTIVE_S
 
-        await self._go_on(ask)
+        await self._go_on("queued", ask)
 
-    async def _go_on(self, ask: Callable[[], Awaitable[float]]) -> None:
+    async def _go_on(self, asker: str, ask: Callable[[], Awaitable[float]]) -> None:
         """Ask again and again, each time after as long as the last answer said."""
+        try:
+            await self._for_ever(asker, ask)
+        finally:
+            self.trouble(asker, "")  # it is not asked any more
+
+    async def _for_ever(self, asker: str, ask: Callable[[], Awaitable[float]]) -> None:
         clock = asyncio.get_running_loop().time
         failed = 0
         while True:
@@ -150,8 +162,9 @@ class Following:
             try:
                 pause = await ask()
                 failed = 0
+                self.trouble(asker, "")
             except WorkbenchError as error:
-                self.trouble(str(error))
+                self.trouble(asker, str(error))
                 failed += 1
                 pause = min(_LONGEST_S, 2.0**failed)
             # At least as long a rest as the work took, so that keys come in between.

@@ -11,6 +11,8 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
 from typing import Any
 
+from jobs.spec import RunSpec
+from jobs.sweep import SweepSpec
 from workbench import headless_queue, report
 from workbench.choosing import Chooser
 from workbench.cli import EXIT_FAILED, EXIT_OK
@@ -21,9 +23,10 @@ from workbench.model.job import Job, JobSpec, JobState, Resources
 from workbench.model.profile import ClusterProfile
 from workbench.model.record import job_record
 from workbench.model.run import Run
+from workbench.model.sweep import Sweep, folded
 from workbench.plain import plain
 from workbench.ports import Prompter
-from workbench.recipes import find_spec, recipes
+from workbench.recipes import find_recipe, recipes
 from workbench.services import Services
 
 _REFRESH_S = 1.0
@@ -69,16 +72,24 @@ async def _submit(services: Services, arguments: argparse.Namespace) -> int:
         if arguments.json:
             _print_json({name: json.loads(spec.to_json()) for name, spec in known.items()})
         else:
-            rows = [(name, spec.experiment, plain(spec.name)) for name, spec in known.items()]
+            rows = [(name, _kind(spec), plain(spec.name)) for name, spec in known.items()]
             print(report.table(("RECIPE", "EXPERIMENT", "QUESTION"), rows))
         return EXIT_OK
-    spec = find_spec(arguments.spec, arguments.set)
-    resources = _asked_for(Resources(cpus=spec.threads), arguments)
+    spec = find_recipe(arguments.spec, arguments.set, arguments.sweep)
+    threads = spec.threads if isinstance(spec, RunSpec) else 1  # a sweep looks at its members
+    resources = _asked_for(Resources(cpus=threads), arguments)
     if arguments.estimate:
-        await headless_queue.estimate(services, JobSpec(spec, resources), arguments)
+        one = spec if isinstance(spec, RunSpec) else spec.members()[0]
+        await headless_queue.estimate(services, JobSpec(one, resources), arguments)
         return EXIT_OK
     job = await services.submit(spec, resources, profile=arguments.profile)
     return await _started(services, job, arguments)
+
+
+def _kind(spec: RunSpec | SweepSpec) -> str:
+    if isinstance(spec, RunSpec):
+        return spec.experiment
+    return f"{spec.experiment} × {len(spec.points)}"
 
 
 async def _jobs(services: Services, arguments: argparse.Namespace) -> int:
@@ -86,7 +97,7 @@ async def _jobs(services: Services, arguments: argparse.Namespace) -> int:
         await headless_queue.list_all(services, arguments)
         return EXIT_OK
     await _refresh(services)
-    jobs = [job for job in services.jobs() if not (arguments.active and job.state.is_over)]
+    jobs = [job for job in folded(services.jobs()) if not (arguments.active and job.state.is_over)]
     if arguments.json:
         _print_json([job_record(job) for job in jobs])
     elif jobs:
@@ -190,13 +201,13 @@ async def _cancel(services: Services, arguments: argparse.Namespace) -> int:
 
 async def _runs(services: Services, arguments: argparse.Namespace) -> int:
     await _refresh(services)
-    chosen = [services.job(arguments.job)] if arguments.job else services.jobs()
+    chosen = [services.job(arguments.job)] if arguments.job else folded(services.jobs())
     pairs = [(job, await services.fetch_all(job.id)) for job in chosen]
     if arguments.json:
-        values = [report.run_values(job, run) for job, run in pairs]
+        values = [_run_values(services, job, run) for job, run in pairs]
         _print_json(values[0] if arguments.job else values)
     elif arguments.job:
-        _print_run(*pairs[0])
+        _print_run(services, *pairs[0])
     elif pairs:
         print(report.runs_table(pairs, time.time()))
     else:
@@ -208,7 +219,9 @@ async def _compare(services: Services, arguments: argparse.Namespace) -> int:
     from workbench import comparison  # late: it brings pandas
 
     await _refresh(services)
-    jobs = {job.id: job for job in map(services.job, arguments.jobs)}  # one that is named twice counts once
+    named = map(services.job, arguments.jobs)
+    single = [job for each in named for job in (each.members if isinstance(each, Sweep) else (each,))]
+    jobs = {job.id: job for job in single}  # one that is named twice counts once
     compared = comparison.compare([(job, await services.fetch_all(job.id)) for job in jobs.values()])
     if arguments.json:
         _print_json(compared.values())
@@ -272,20 +285,48 @@ async def _wait(services: Services, job: Job, *, as_json: bool) -> int:
     _end_progress()
     run = await services.fetch_all(job.id)
     if as_json:
-        _print_json(report.run_values(job, run))
+        _print_json(_run_values(services, job, run))
     else:
-        _print_run(job, run)
+        _print_run(services, job, run)
     return EXIT_OK if job.state is JobState.COMPLETED else EXIT_FAILED
 
 
-def _print_run(job: Job, run: Run) -> None:
+def _run_values(services: Services, job: Job, run: Run) -> dict[str, Any]:
+    if isinstance(job, Sweep):
+        return report.sweep_values(job, _member_runs(services, job))
+    return report.run_values(job, run)
+
+
+def _member_runs(services: Services, sweep: Sweep) -> dict[str, Run]:
+    return {member.id: services.run(member.id) for member in sweep.members}
+
+
+def _print_sweep(services: Services, sweep: Sweep) -> None:
+    runs = _member_runs(services, sweep)
+    print(report.sweep_text(sweep, runs))
+    for member in sweep.failed:
+        _say_why(member, runs[member.id])
+    if sweep.failed:
+        _say(f"`mace-workbench resubmit {sweep.id}` starts the {len(sweep.failed)} that failed again.")
+
+
+def _say_why(job: Job, run: Run) -> None:
+    """Why a job is over without having completed."""
+    why = run.failure or job.status.reason or f"`mace-workbench logs {job.id}` may say why."
+    name = f" {plain(job.spec.name)}:" if job.part else ""
+    _say(f"{job.id}:{name} {job.state.lower()}: {plain(why)}")
+
+
+def _print_run(services: Services, job: Job, run: Run) -> None:
+    if isinstance(job, Sweep):
+        _print_sweep(services, job)
+        return
     for note in run.notes:
         _say(f"note: {plain(note)}")
     if run.result:
         print(report.summary_table(run.result.summary))
     if job.state.is_over and job.state is not JobState.COMPLETED:
-        why = run.failure or job.status.reason or f"`mace-workbench logs {job.id}` may say why."
-        _say(f"{job.id}: {job.state.lower()}: {plain(why)}")
+        _say_why(job, run)
     elif not run.result:
         _say(report.progress_line(job, run))
 

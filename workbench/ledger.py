@@ -10,6 +10,7 @@ from dataclasses import replace
 
 from workbench.errors import NotFound, StoreError
 from workbench.model.job import Job
+from workbench.model.sweep import folded, sweep_of
 from workbench.store import Store
 
 log = logging.getLogger(__name__)
@@ -47,14 +48,17 @@ class Ledger:
         return active
 
     def find(self, id_or_prefix: str) -> Job:
-        """One job by its id, or by the beginning of its id.
+        """One job, a sweep included, by its id, or by the beginning of its id.
 
         Raises:
             NotFound: There is none, or more than one.
         """
         if id_or_prefix in self._jobs:
             return self._jobs[id_or_prefix]
-        found = [job for job in self._jobs.values() if id_or_prefix and job.id.startswith(id_or_prefix)]
+        if f"{id_or_prefix}.0" in self._jobs:
+            return sweep_of(self.members(id_or_prefix))
+        matching = [job for job in self._jobs.values() if id_or_prefix and job.id.startswith(id_or_prefix)]
+        found = matching if "." in id_or_prefix else folded(matching)
         if len(found) == 1:
             return found[0]
         if found:
@@ -68,9 +72,23 @@ class Ledger:
         Raises:
             StoreError: It cannot be kept; nothing has changed.
         """
-        self._store.save(job)
-        self._jobs[job.id] = job
+        self.keep_all([job])
         return job
+
+    def keep_all(self, jobs: Sequence[Job]) -> None:
+        """Know several jobs as they are now, all of them or none.
+
+        Raises:
+            StoreError: They cannot be kept; nothing has changed.
+        """
+        self._store.save(*jobs)
+        self._jobs |= {job.id: job for job in jobs}
+
+    def members(self, sweep_id: str) -> Sequence[Job]:
+        """The jobs that are members of a sweep."""
+        first = self._jobs.get(f"{sweep_id}.0")
+        ids = [f"{sweep_id}.{index}" for index in range(first.part.size if first and first.part else 0)]
+        return [self._jobs[member_id] for member_id in ids if member_id in self._jobs]
 
     def heard(self, job: Job) -> bool:
         """Know what a scheduler has said of a job; true where it is news."""
@@ -104,5 +122,5 @@ class Ledger:
         """An id that no known job has."""
         while True:
             job_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
-            if job_id not in self._jobs:
+            if job_id not in self._jobs and f"{job_id}.0" not in self._jobs:
                 return job_id

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from textual.message import Message
 
+from jobs.sweep import Value
 from workbench.model.job import JobSpec, Resources
 
 
@@ -22,16 +24,20 @@ class NewRun(Message):
 
     spec: JobSpec | None = None
     resubmitted_from: str | None = None
+    over: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    """What it is swept over."""
 
 
 @dataclass
 class Submit(Message):
-    """Start a run."""
+    """Start a run, or a sweep."""
 
     spec: JobSpec
     profile: str | None = None
     resubmitted_from: str | None = None
     """The job of which it is a changed copy."""
+    over: Mapping[str, Sequence[Value]] = field(default_factory=dict)
+    """What it is swept over; nothing for one run."""
 
 
 @dataclass
@@ -48,6 +54,21 @@ class Requeue(Message):
     job_id: str
     resources: Resources | None = None
     """What to ask for this time, where it is not what it was."""
+
+
+@dataclass
+class AskEstimate(Message):
+    """Ask when a run would start if it were submitted now."""
+
+    spec: JobSpec
+    profile: str | None = None
+
+
+@dataclass
+class Hold(Message):
+    """Keep a job that waits from starting, or let it go where it is held."""
+
+    job_id: str
 
 
 @dataclass

@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from jobs.spec import RunSpec
+from jobs.sweep import SweepSpec
 from workbench.again import Again
 from workbench.model.job import Job, JobKey, JobSpec, JobStatus, Resources
 from workbench.model.link import LinkStatus
 from workbench.model.pulse import Pulse
-from workbench.model.queue import QueuedJob, QueueEntry, QueueView
+from workbench.model.queue import Choices, QueuedJob, QueueEntry, QueueView
 from workbench.model.run import Run
 
 
@@ -137,6 +138,10 @@ class Question:
     """As the host, or the program that holds the key, has put it."""
     secret: bool
     """Whether the answer is not to be shown."""
+    note: str = ""
+    """What this program has to say to it."""
+    ready_at: float | None = None
+    """When the answer can be known at the earliest, in seconds since 1970: a new code has to come first."""
 
 
 class Prompter(Protocol):
@@ -200,6 +205,18 @@ class Scheduler(Protocol):
             SchedulerError: It was refused.
         """
 
+    async def submit_sweep(
+        self, members: Sequence[Job], argv: Sequence[str], env: Mapping[str, str]
+    ) -> Mapping[str, JobKey]:
+        """Have `argv` run in the folder of each of these members of one sweep; their keys by job id.
+
+        Submitting them again (same members, same `part.submission`) starts nothing twice; members that
+        are over are started once more where their `part.submission` is a later one.
+
+        Raises:
+            SchedulerError: It was refused, and none of them will start.
+        """
+
     async def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """What is known of these jobs, by their ids; a job that is not in the answer is not known."""
 
@@ -233,6 +250,9 @@ class Scheduler(Protocol):
     async def cancel(self, job: Job) -> None:
         """Ask a job to end; that it has ended shows in a later poll."""
 
+    async def cancel_sweep(self, members: Sequence[Job]) -> None:
+        """Ask several members of one sweep to end."""
+
     async def requeue(
         self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
     ) -> JobKey:
@@ -261,6 +281,9 @@ class Queues(Protocol):
 
     def view(self, profile: str) -> QueueView:
         """What was heard last, without asking anybody."""
+
+    def choices(self, profile: str) -> Choices:
+        """What is known that this cluster can be asked for, without asking anybody."""
 
     def watch(self, profile: str | None) -> None:
         """Which one is looked at, and so asked with every refresh; none for none."""
@@ -315,7 +338,7 @@ class Workbench(Protocol):
         """All that is known, newest first, without asking anybody."""
 
     def job(self, id_or_prefix: str) -> Job:
-        """One job by its id, or by the beginning of its id.
+        """One job, or a `Sweep`, by its id, or by the beginning of its id.
 
         Raises:
             NotFound: There is none, or more than one.
@@ -346,11 +369,15 @@ class Workbench(Protocol):
     async def log(self, job_id: str, *, tail_bytes: int | None = None) -> bytes:
         """The run's standard output and error, or the end of it."""
 
-    async def submit(self, spec: RunSpec, resources: Resources, *, profile: str | None = None) -> Job:
-        """Start a run."""
+    async def submit(
+        self, spec: RunSpec | SweepSpec, resources: Resources, *, profile: str | None = None
+    ) -> Job:
+        """Start a run, or a sweep of runs."""
 
     async def resubmit(self, job_id: str, *, spec: JobSpec | None = None) -> Job:
         """Start a new run of a job that is over, in a new folder, changed by `spec` where it is given.
+
+        Of a sweep the failed members alone are started again, each in its own folder, and a member alone.
 
         Raises:
             NotAllowed: The job is not over.

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import math
 import sys
+import time
 
 from workbench.ports import Question
 
@@ -14,7 +16,11 @@ class TerminalPrompter:
 
     async def ask(self, question: Question) -> str | None:
         """What is typed, not shown where it is secret; none where the input ends."""
-        text = f"{_plain(question.host)}: {_plain(question.text)} "
+        note = question.note
+        if question.ready_at is not None:
+            note += f"; the next one is there in {max(0, math.ceil(question.ready_at - time.time()))} s"
+        said = f" ({_plain(note)})" if note else ""
+        text = f"{_plain(question.host)}: {_plain(question.text)}{said} "
         return await asyncio.to_thread(_typed, text, secret=question.secret)
 
     async def trust(self, host: str, kind: str, fingerprint: str) -> bool:

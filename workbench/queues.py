@@ -13,7 +13,7 @@ from workbench.config import Config
 from workbench.errors import FileFailed, NotAllowed
 from workbench.ledger import Ledger
 from workbench.model.job import Job, JobSpec, JobState, JobStatus
-from workbench.model.queue import QueuedJob, QueueView
+from workbench.model.queue import Choices, QueuedJob, QueueView
 from workbench.ports import Desk, FileChunk, StartEstimate
 from workbench.site import Sites
 
@@ -50,6 +50,19 @@ class Queues:
         if site is None or site.scheduler.desk is None:
             return QueueView(profile)
         return QueueView(profile, site.scheduler.desk.entries, site.scheduler.pulse)
+
+    def choices(self, profile: str) -> Choices:
+        """What the profile says, and what the user's jobs there ask for."""
+        described = self._config.profile(profile)
+        entries = self.view(profile).entries
+        gpus = str(described.gpus) if described.gpus else ""
+        names = ("partition", "qos", "account")
+        preset = {name: getattr(described, name) for name in names} | {"gpus": gpus}
+        seen = {
+            name: list(dict.fromkeys(filter(None, (preset[name], *(getattr(e, name) for e in entries)))))
+            for name in names
+        }
+        return Choices(**seen, preset={name: value for name, value in preset.items() if value})
 
     def watch(self, profile: str | None) -> None:
         """Which one is looked at, and so asked with every refresh; none for none."""
@@ -110,6 +123,12 @@ class Queues:
 
     async def hold(self, profile: str, native_id: str) -> None:
         """Keep a job that waits from starting."""
+        # Slurm would take it, and hold the job should it ever be requeued.
+        entry = next((each for each in (await self.ask(profile)).entries if each.id == native_id), None)
+        if entry is not None and not entry.waits:
+            raise NotAllowed(
+                f"Job {native_id} does not wait ({entry.state.lower()}): only a job that waits can be held."
+            )
         await (await self._desk(profile)).hold(native_id)
         await self._stir(profile)
 

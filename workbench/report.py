@@ -10,6 +10,8 @@ from workbench.model.finding import Finding
 from workbench.model.job import Job
 from workbench.model.record import job_record
 from workbench.model.run import Run
+from workbench.model.sweep import Sweep
+from workbench.model.sweep_result import fold
 from workbench.plain import plain
 from workbench.ports import StartEstimate
 from workbench.provenance import facts_of
@@ -78,7 +80,7 @@ def jobs_table(jobs: Sequence[Job], now: float) -> str:
     rows = [
         (
             job.id,
-            job.state.value,
+            _state(job),
             plain(job.spec.name),
             job.spec.run.experiment,
             job.profile,
@@ -95,7 +97,7 @@ def runs_table(pairs: Sequence[tuple[Job, Run]], now: float) -> str:
     rows = [
         (
             job.id,
-            job.state.value,
+            _state(job),
             plain(job.spec.name),
             plain(job.spec.run.model),
             str(run.attempt),
@@ -155,6 +157,34 @@ def summary_table(summary: Mapping[str, Any]) -> str:
     if not isinstance(measured_on, Mapping):
         return text
     return f"{text}\n\nmeasured on {facts_of(measured_on)}"
+
+
+def sweep_values(sweep: Sweep, runs: Mapping[str, Run]) -> dict[str, Any]:
+    """A sweep and what its members have measured, as plain JSON values."""
+    found = fold(sweep, runs)
+    return {
+        "job": job_record(sweep),
+        "members": [run_values(member, runs.get(member.id, Run())) for member in sweep.members],
+        "summary": {
+            "columns": list(found.columns),
+            "rows": [list(row) for row in found.cells],
+            "measured_on": dict(found.measured_on),
+            "about": found.about,
+        },
+    }
+
+
+def sweep_text(sweep: Sweep, runs: Mapping[str, Run]) -> str:
+    """What the members of a sweep have measured, folded; and what it was measured on."""
+    found = fold(sweep, runs)
+    if not found.cells:
+        return f"{sweep.id}: none of its {found.n_members} members has measured anything ({sweep.summary})."
+    text = table(list(found.columns), [[plain(cell) for cell in row] for row in found.cells])
+    return f"{text}\n\n{found.about}\nmeasured on {facts_of(found.measured_on)}"
+
+
+def _state(job: Job) -> str:
+    return job.summary if isinstance(job, Sweep) else job.state.value
 
 
 def _is_numeric(cell: str) -> bool:

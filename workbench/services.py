@@ -16,16 +16,16 @@ from dataclasses import replace
 from pathlib import PurePosixPath
 
 from jobs.spec import RunSpec
-from workbench import doctor
+from jobs.sweep import SweepSpec
+from workbench import doctor, sweeps
 from workbench.again import Again, again
 from workbench.config import LOCAL, Config
+from workbench.discovery import JOB_FILE, unknown_jobs
 from workbench.environment import Environment, accel_requirements, create
 from workbench.errors import (
-    FileFailed,
     LinkLost,
     NotAllowed,
     SchedulerError,
-    StoreError,
     SubmissionUnclear,
     WorkbenchError,
 )
@@ -33,8 +33,9 @@ from workbench.ledger import Ledger
 from workbench.model.finding import Finding
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
 from workbench.model.link import LinkStatus
-from workbench.model.record import job_from_json, job_to_json
+from workbench.model.record import job_to_json
 from workbench.model.run import Run
+from workbench.model.sweep import Sweep, is_of_sweep, progress_of, sweep_of
 from workbench.ports import Connection, FileChunk, Prompter
 from workbench.queues import Queues
 from workbench.recipes import find_spec, with_absolute_paths
@@ -43,6 +44,7 @@ from workbench.run_files import RunFiles
 from workbench.scheduler_check import examine_scheduler
 from workbench.site import Site, Sites
 from workbench.store import Store
+from workbench.sweeps import Sweeps
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +83,9 @@ class Services:
         self.queues = Queues(config, self._sites, self._ledger, self._refresh_queue, clock)
         """The user's jobs on the clusters, whoever has submitted them."""
         self._files = RunFiles(store, self._ledger, self._connected)
-        self._submitting: set[str] = set()
-        self._searched = False
+        self._sweeps = Sweeps(self._ledger, clock)
+        self._submitting = self._sweeps.submitting
+        self._searched: set[str] = set()
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
 
     # -- what is known ---------------------------------------------------------------------------
@@ -101,7 +104,9 @@ class Services:
         return self._ledger.find(id_or_prefix)
 
     def run(self, job_id: str) -> Run:
-        """What the events of a job have added up to so far, without asking anybody."""
+        """What the events of a job have added up to so far, of a sweep how far it is; asks nobody."""
+        if members := self._ledger.members(job_id):
+            return progress_of(sweep_of(members), {job.id: self._files.run(job.id) for job in members})
         return self._files.run(job_id)
 
     # -- links -----------------------------------------------------------------------------------
@@ -123,12 +128,12 @@ class Services:
     async def refresh(self) -> Sequence[Job]:
         """Ask the schedulers; the jobs that have changed, here or through another program."""
         changed = {job.id: job for job in self._ledger.take_in_saved()}
-        if not self._searched:
-            self._searched = True
-            for name, described in self._config.profiles.items():
-                if described.connection == "local":  # where looking costs nothing
-                    changed |= {job.id: job for job in await self.rediscover(name)}
         failures = []
+        for name in self._unsearched():
+            try:
+                changed |= {job.id: job for job in await self.rediscover(name)}
+            except WorkbenchError as error:
+                failures.append(error)
         active = dict(self._ledger.active())
         if self.queues.watched is not None:
             active.setdefault(self.queues.watched, [])
@@ -140,6 +145,14 @@ class Services:
         if failures:
             raise failures[0]
         return list(changed.values())
+
+    def _unsearched(self) -> Sequence[str]:
+        """Profiles whose runs were not looked for yet, as far as that asks for no login of its own."""
+        return [
+            name
+            for name, described in self._config.profiles.items()
+            if name not in self._searched and (described.connection == "local" or name in self._sites.opened)
+        ]
 
     async def _refresh_queue(self, profile: str) -> None:
         """Ask one scheduler for its queue, and so for our jobs in it."""
@@ -168,37 +181,38 @@ class Services:
             and self._clock() - job.created_at > _SUBMITTED_BY_OTHERS_S
             and self._config.profile(profile).scheduler == "slurm"
         ]
-        for job in cut:
+        for together in sweeps.by_submission(cut):
+            site = await self._sites.of(profile)
             try:
-                await self._submit(await self._sites.of(profile), job)
+                if together[0].part is not None:
+                    await self._sweeps.submit_again(site, together)
+                else:
+                    await self._submit(site, together[0])
             except SchedulerError as error:
-                log.warning("Job %s: %s", job.id, error)
+                log.warning("Job %s: %s", together[0].id, error)
         return [self._ledger[job.id] for job in cut]
 
     async def rediscover(self, profile: str | None = None) -> Sequence[Job]:
         """Find the jobs of a profile by their folders; those that were not known."""
         site = await self._sites.of(profile)
-        listing = await site.connection.run(
-            ["find", f"{site.work_folder}/runs", "-mindepth", "2", "-maxdepth", "2", "-name", "job.json"],
-            check=False,  # no runs yet, no folder
+        found = await unknown_jobs(
+            site.connection,
+            site.work_folder,
+            lambda name: name in self._ledger or f"{name}.0" in self._ledger,
         )
-        found = []
-        for path in listing.stdout.decode(errors="replace").splitlines():
-            if PurePosixPath(path).parent.name in self._ledger:
-                continue
-            try:
-                job = job_from_json((await site.connection.read(path)).data)
-            except (StoreError, FileFailed) as error:
-                log.warning("%s is left out: %s", path, error)
-                continue
-            if job.profile not in self._config.profiles:
-                job = replace(job, profile=site.profile.name)
-            found.append(self._ledger.keep(job))
+        found = [
+            job if job.profile in self._config.profiles else replace(job, profile=site.profile.name)
+            for job in found
+        ]
+        self._ledger.keep_all(found)
+        self._searched.add(site.profile.name)
         return found
 
     async def fetch(self, job_id: str) -> bool:
         """Take in what is new of a run's events; true where anything was."""
         job = self.job(job_id)
+        if isinstance(job, Sweep):
+            return await self._sweeps.fetch(job, self.fetch)
         changed = await self._files.fetch(job)
         if self._files.ended_anew(job.id) and not job.state.is_over:
             (await self._sites.of(job.profile)).scheduler.stir()
@@ -216,18 +230,25 @@ class Services:
 
     async def log_chunk(self, job_id: str, offset: int = 0, *, tail_bytes: int | None = None) -> FileChunk:
         """The run's standard output and error from `offset` on, or at most its last `tail_bytes`."""
-        return await self._files.log_chunk(self.job(job_id), offset, tail_bytes=tail_bytes)
+        return await self._files.log_chunk(self._single(job_id), offset, tail_bytes=tail_bytes)
 
     async def results(self, job_id: str) -> Mapping[str, object]:
         """The results file of a finished run."""
-        return await self._files.results(self.job(job_id))
+        return await self._files.results(self._single(job_id))
 
     # -- doing -----------------------------------------------------------------------------------
 
-    async def submit(self, spec: RunSpec, resources: Resources, *, profile: str | None = None) -> Job:
-        """Start a run. Files of this machine may be named by relative paths where it is here that it runs."""
+    async def submit(
+        self, spec: RunSpec | SweepSpec, resources: Resources, *, profile: str | None = None
+    ) -> Job:
+        """Start a run or a sweep.
+
+        Files of this machine may be named by relative paths where it is here that it runs.
+        """
         if self._config.profile(profile).connection == "local":
             spec = with_absolute_paths(spec)
+        if isinstance(spec, SweepSpec):
+            return await self._sweeps.submit(await self._sites.of(profile), spec, resources)
         return await self._start(JobSpec(spec, resources), profile)
 
     async def start_demo(self) -> Job:
@@ -240,7 +261,12 @@ class Services:
         return await self.submit(spec, Resources(), profile=LOCAL)
 
     async def resubmit(self, job_id: str, *, spec: JobSpec | None = None) -> Job:
-        """Start a new run of a job that is over, in a new folder, changed by `spec` where it is given."""
+        """Start a new run of a job that is over, in a new folder, changed by `spec` where it is given.
+
+        A member of a sweep, and the failed ones of a whole sweep, go on in their own folders.
+        """
+        if spec is None and is_of_sweep(self.job(job_id)):
+            return await self.requeue(job_id)
         async with self._to_start_again(job_id) as job:
             for other in self.jobs():
                 if other.resubmitted_from == job.id and not other.state.is_over:
@@ -253,18 +279,25 @@ class Services:
         """How a job that is over is best started again, by all that its run has told."""
         job = self.job(job_id)
         run = await self.fetch_all(job.id)
-        return again(job, run, self._config.profile(job.profile).time_limit_minutes)
+        most_minutes = self._config.profile(job.profile).time_limit_minutes
+        if isinstance(job, Sweep):
+            runs = {member.id: self.run(member.id) for member in job.members}
+            return sweeps.again_of(job, runs, most_minutes)
+        proposal = again(job, run, most_minutes)
+        return replace(proposal, in_place=proposal.in_place or job.part is not None)
 
     async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         """Start a job that is over once more in its own folder, so that it goes on from there."""
         async with self._to_start_again(job_id) as job:
             site = await self._sites.of(job.profile)
+            if is_of_sweep(job):
+                return await self._sweeps.resubmit(site, job, resources)
             if resources is None or resources == job.spec.resources:
                 key = await site.scheduler.requeue(job)
             else:
                 job = replace(job, spec=replace(job.spec, resources=resources))
-                command = self._command(site, await site.code.folder(), job)
-                await site.connection.write(f"{job.folder}/job.json", job_to_json(job).encode())
+                command = await site.command(job.spec.run, f"{job.folder}/spec.json")
+                await site.connection.write(f"{job.folder}/{JOB_FILE}", job_to_json(job).encode())
                 key = await site.scheduler.requeue(job, *command)
             return self._ledger.keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
 
@@ -301,9 +334,13 @@ class Services:
         job = self.job(job_id)
         if job.state.is_over:
             raise NotAllowed(f"Job {job.id} is over already ({job.state.lower()}).")
-        await (await self._sites.of(job.profile)).scheduler.cancel(job)
+        site = await self._sites.of(job.profile)
+        if isinstance(job, Sweep):
+            await self._sweeps.cancel(site, job)
+        else:
+            await site.scheduler.cancel(job)
         await self.refresh()
-        return self._ledger[job.id]
+        return self.job(job.id)
 
     async def hold(self, job_id: str) -> Job:
         """Keep a job that waits from starting."""
@@ -326,6 +363,15 @@ class Services:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    def _single(self, job_id: str) -> Job:
+        """A job that has a log and results of its own."""
+        job = self.job(job_id)
+        if isinstance(job, Sweep):
+            raise NotAllowed(
+                f"{job.id} is a sweep of {len(job.members)} runs, each with its own: name one, as {job.id}.0."
+            )
+        return job
+
     async def _start(self, spec: JobSpec, profile: str | None, *, resubmitted_from: str | None = None) -> Job:
         site = await self._sites.of(profile)
         job_id = self._ledger.new_id()
@@ -346,12 +392,12 @@ class Services:
         """Have a job's files in its folder, and the job with its scheduler."""
         self._submitting.add(job.id)
         try:
-            code = await site.code.folder()
-            files = {"spec.json": job.spec.run.to_json(), "job.json": job_to_json(job)}
+            argv, env = await site.command(job.spec.run, f"{job.folder}/spec.json")
+            files = {"spec.json": job.spec.run.to_json(), JOB_FILE: job_to_json(job)}
             await asyncio.gather(  # one round trip
                 *(site.connection.write(f"{job.folder}/{name}", files[name].encode()) for name in files)
             )
-            key = await site.scheduler.submit(job, *self._command(site, code, job))
+            key = await site.scheduler.submit(job, argv, env)
         except (LinkLost, SubmissionUnclear):
             raise  # it may be there or not: `refresh` submits it again, which starts nothing twice
         except WorkbenchError as error:
@@ -360,23 +406,6 @@ class Services:
         finally:
             self._submitting.discard(job.id)
         return self._ledger.keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
-
-    @staticmethod
-    def _command(site: Site, code: str, job: Job) -> tuple[list[str], dict[str, str]]:
-        """What the scheduler is to run, and its environment."""
-        run = job.spec.run
-        threads = str(run.threads)
-        env = {
-            "PYTHONPATH": code,
-            "PYTHONUNBUFFERED": "1",
-            "MACE_WORKBENCH_CODE": code.rpartition("/")[2],
-            "OMP_NUM_THREADS": threads,
-            "MKL_NUM_THREADS": threads,
-            "OPENBLAS_NUM_THREADS": threads,
-            "NUMBA_NUM_THREADS": threads,
-            **site.profile.env,
-        }
-        return [site.python, "-m", f"jobs.{run.experiment}", f"{job.folder}/spec.json"], env
 
     async def _connected(self, job: Job) -> Connection:
         return (await self._sites.of(job.profile)).connection
@@ -392,9 +421,11 @@ class Services:
     @asynccontextmanager
     async def _to_start_again(self, job_id: str) -> AsyncIterator[Job]:
         """A job that is over by the scheduler's newest word; two key presses come one after the other."""
-        async with self._changing[self.job(job_id).id]:
+        named = self.job(job_id)
+        async with self._changing[named.part.sweep if named.part else named.id]:
             await self.refresh()
-            job = self.job(job_id)
-            if not job.state.is_over:
+            job = self.job(named.id)
+            # Of a sweep the failed members alone start again, whatever the others do.
+            if not job.state.is_over and not isinstance(job, Sweep):
                 raise NotAllowed(f"Job {job.id} is not over ({job.state.lower()}): cancel it first.")
             yield job

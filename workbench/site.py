@@ -12,12 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from jobs.spec import RunSpec
 from workbench.config import Config
 from workbench.model.link import LinkStatus
 from workbench.model.profile import ClusterProfile
 from workbench.ports import Connection, Prompter, Scheduler
 from workbench.remote.bundle import DeployedCode
-from workbench.remote.link_keeper import LinkKeeper, Living
+from workbench.remote.codes import CarefulPrompter
+from workbench.remote.link_keeper import LinkKeeper, Living, Pace
 from workbench.remote.local import LocalConnection
 from workbench.remote.ssh_config import SshTarget
 from workbench.remote.supervisor import SupervisedConnection
@@ -41,13 +43,29 @@ class Site:
     code: DeployedCode
     """The code of new runs."""
 
+    async def command(self, run: RunSpec, spec_path: str) -> tuple[list[str], dict[str, str]]:
+        """What a scheduler is to run for the spec that lies at `spec_path`, and its environment."""
+        code = await self.code.folder()
+        threads = str(run.threads)
+        env = {
+            "PYTHONPATH": code,
+            "PYTHONUNBUFFERED": "1",
+            "MACE_WORKBENCH_CODE": code.rpartition("/")[2],
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "NUMBA_NUM_THREADS": threads,
+            **self.profile.env,
+        }
+        return [self.python, "-m", f"jobs.{run.experiment}", spec_path], env
+
 
 class Sites:
     """The sites of all profiles, each opened when it is first asked for."""
 
     def __init__(self, config: Config, prompter: Prompter) -> None:
         self._config = config
-        self._prompter = prompter
+        self._prompter = CarefulPrompter(prompter)
         self._connections: dict[str, Connection] = {}
         self._listeners: list[Callable[[], None]] = []
         self.opened: dict[str, Site] = {}
@@ -131,7 +149,9 @@ def connection_of(profile: ClusterProfile, prompter: Prompter) -> Connection:
 
                 return await asyncssh_connection.connect(target, asking)
 
-    return SupervisedConnection(LinkKeeper(profile.host, dial, prompter))
+    host, nodes = profile.host or profile.hosts[0], profile.hosts or (profile.host,)
+    keeper = LinkKeeper(host, dial, prompter, nodes=nodes, pace=Pace(notice_s=profile.notice_s))
+    return SupervisedConnection(keeper)
 
 
 async def open_site(profile: ClusterProfile, connection: Connection, data_folder: Path) -> Site:
@@ -150,6 +170,7 @@ async def open_site(profile: ClusterProfile, connection: Connection, data_folder
             partition=profile.partition,
             qos=profile.qos,
             gpus=profile.gpus,
+            members_at_once=profile.members_at_once,
             time_limit_minutes=profile.time_limit_minutes,
             setup=profile.setup,
         )

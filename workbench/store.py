@@ -78,12 +78,12 @@ class Store:
                 log.warning("Job %s is left out: %s", job_id, error)
         return jobs, after
 
-    def save(self, job: Job) -> None:
-        """Keep `job` as it is now."""
+    def save(self, *jobs: Job) -> None:
+        """Keep jobs as they are now, all or none."""
         with self._transaction(writes=True) as database:
-            database.execute(
+            database.executemany(
                 "INSERT OR REPLACE INTO jobs SELECT ?, coalesce(max(revision), 0) + 1, ? FROM jobs",
-                (job.id, job_to_json(job)),
+                [(job.id, job_to_json(job)) for job in jobs],
             )
 
     def append(self, job_id: str, offset: int, data: bytes) -> None:

@@ -7,17 +7,19 @@ from typing import TYPE_CHECKING
 
 from workbench.errors import WorkbenchError
 from workbench.following import Following
-from workbench.messages import ActOnQueued, Cancel, OpenQueued, OpenRun
+from workbench.messages import ActOnQueued, AskEstimate, Cancel, OpenQueued, OpenRun
 from workbench.model.job import JobState
 from workbench.model.queue import QueueEntry
 from workbench.plain import plain
 from workbench.ports import Workbench
+from workbench.report import estimate_text
 
 if TYPE_CHECKING:
     from textual.app import App
 
     from workbench.screens.queue import QueueScreen
     from workbench.screens.queued import QueuedScreen
+    from workbench.screens.submit import SubmitScreen
 
 Say = Callable[..., None]
 _LOG = "queued log"
@@ -47,12 +49,6 @@ class Watching:
         from workbench.screens.queue import QueueScreen
 
         profiles = self._workbench.queues.profiles()
-        if not profiles:
-            self._say(
-                "There is no cluster with a queue in the configuration: `mace-workbench init` adds one.",
-                failed=True,
-            )
-            return
         self._workbench.queues.watch(profiles[0])
         self._queue = QueueScreen(profiles, self._workbench.queues.view(profiles[0]), self._clock())
         self._app.push_screen(self._queue, self._closed)
@@ -88,11 +84,12 @@ class Watching:
         """Show one job, and follow its output."""
         from workbench.screens.queued import QueuedScreen
 
+        view = self._workbench.queues.view(message.profile)
         entry = self._entry(message.profile, message.native_id)
         if entry is None:
             self._say(f"Job {message.native_id} is not in the queue any more.", failed=True)
             return
-        self._queued = QueuedScreen(message.profile, entry, self._clock())
+        self._queued = QueuedScreen(message.profile, entry, view.pulse, self._clock())
         self._app.push_screen(self._queued, self._queued_closed)
         self._follow(self._queued)
 
@@ -111,6 +108,13 @@ class Watching:
             self._do(queues.hold(profile, native_id), f"Job {native_id} is held: h lets it go again.")
         elif message.what == "release":
             self._do(queues.release(profile, native_id), f"Job {native_id} may start again.")
+
+    def estimate(self, message: AskEstimate) -> None:
+        """Ask when a run would start; the screen that asks sees to it that it asks once at a time."""
+        from workbench.screens.submit import SubmitScreen
+
+        if isinstance(screen := self._app.screen, SubmitScreen):
+            self._app.run_worker(self._estimated(screen, message), group="estimate")
 
     # -- inside ----------------------------------------------------------------------------------
 
@@ -155,6 +159,13 @@ class Watching:
             self._queued.dismiss()
         self._refreshed()
         self._app.post_message(OpenRun(job.id))
+
+    async def _estimated(self, screen: SubmitScreen, message: AskEstimate) -> None:
+        try:
+            found = await self._workbench.queues.estimate(message.spec, message.profile)
+            screen.show_estimate(message, estimate_text(found, self._clock()))
+        except WorkbenchError as error:
+            screen.show_estimate(message, str(error), failed=True)
 
     async def _ask(self) -> None:
         try:

@@ -14,7 +14,7 @@ import numpy as np
 
 from accel.evaluator.compilation import inlined, step
 from accel.evaluator.harmonics import harmonics
-from accel.evaluator.lanes import aligned, fma, lanes_of, load, nothing, spread, store
+from accel.evaluator.lanes import aligned, fma, lanes_of, load, nothing, spread, store, width
 from accel.evaluator.lanes import ticks as ticks
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def make_work(layers: tuple[PackedLayer, ...], n_edges: int, max_ell: int, dtype
         return aligned(BLOCK * max(numbers(layer) for layer in layers), dtype)
 
     n_slots = max(layer.n_slots for layer in layers)
-    n_x = max(len(layer.l_paths) ** 2 + 1 + len(layer.product_a) for layer in layers)
+    n_rows = max(len(layer.l_paths) ** 2 + 1 + len(layer.product_a) for layer in layers)
     return Work(
         first=np.zeros(BLOCK + 1, dtype=np.int64),
         neighbour=np.zeros(n, dtype=np.int64),
@@ -111,8 +111,8 @@ def make_work(layers: tuple[PackedLayer, ...], n_edges: int, max_ell: int, dtype
         density=np.zeros(BLOCK),
         g_density=np.zeros(n),
         sent=of_block(lambda layer: layer.n_in * layer.edge_channels),
-        x=aligned(n_x * 128, dtype),
-        g_x=aligned(n_x * 128, dtype),
+        x=aligned(n_rows * width(dtype), dtype),
+        g_x=aligned(n_rows * width(dtype), dtype),
         ticks=np.zeros(len(STEPS), dtype=np.int64),
     )
 

@@ -16,16 +16,17 @@ from accel.evaluator.lanes import fma, lanes_of, load, nothing, spread, store
 
 @inlined
 def _take(layer: Any, x: Any, j: int, atoms: int, i: int, n_l: int, channels: int, out: Any) -> None:
-    """One vector of every component of atom `i` of a block, below them a row of ones and products."""
+    """One vector of every component of atom `i`; below them a row of ones, and products of rows."""
     lanes = lanes_of(x)
     for ell in range(n_l):
         row = (atoms * ell * ell + i * (2 * ell + 1)) * channels + j
         for m in range(2 * ell + 1):
             store(out, (ell * ell + m) * lanes, load(x, row + m * channels))
-    store(out, n_l * n_l * lanes, spread(x.dtype.type(1)))
+    ones = n_l * n_l
+    store(out, ones * lanes, spread(x.dtype.type(1)))
     for p in range(len(layer.product_a)):
         product = load(out, layer.product_a[p] * lanes) * load(out, layer.product_b[p] * lanes)
-        store(out, (n_l * n_l + 1 + p) * lanes, product)
+        store(out, (ones + 1 + p) * lanes, product)
 
 
 @step
@@ -37,7 +38,7 @@ def contract(layer: Any, element: int, atoms: int, x: Any, scratch: Any, out: An
         element: Of the block.
         atoms: In the block.
         x: The block's messages by l.
-        scratch: n_lm + 1 + n_products vectors.
+        scratch: A vector for every component, for ones and for products.
         out: The block's outputs by l.
     """
     lanes = lanes_of(x)
@@ -87,15 +88,21 @@ def contract_reverse(
         of = (element * channels + j) * n_terms
         for i in range(atoms):
             _take(layer, x, j, atoms, i, n_l, channels, scratch)
-            for row in range(n_l * n_l + 1 + len(layer.product_a)):
-                store(g_scratch, row * lanes, nothing(x))
+            n_products = len(layer.product_a)
+            for lm in range(n_l * n_l + 1 + n_products):
+                store(g_scratch, lm * lanes, nothing(x))
             ell = 0
             for m in range(layer.n_out):
                 while m >= (ell + 1) * (ell + 1):
                     ell += 1
                 row = atoms * ell * ell + i * (2 * ell + 1) + m - ell * ell
                 _reverse_output(layer, m, of, load(g_out, row * channels + j), scratch, g_scratch)
-            _reverse_products(layer, n_l * n_l + 1, scratch, g_scratch)
+            for p in range(n_products):
+                a = layer.product_a[p] * lanes
+                b = layer.product_b[p] * lanes
+                g_product = load(g_scratch, (n_l * n_l + 1 + p) * lanes)
+                store(g_scratch, a, fma(g_product, load(scratch, b), load(g_scratch, a)))
+                store(g_scratch, b, fma(g_product, load(scratch, a), load(g_scratch, b)))
             for ell in range(n_l):
                 row = (atoms * ell * ell + i * (2 * ell + 1)) * channels + j
                 for m in range(2 * ell + 1):
@@ -119,15 +126,3 @@ def _reverse_output(layer: Any, m: int, of: int, g_out: Any, x: Any, g_x: Any) -
         by_pair = g_out * inner
         store(g_x, a, fma(by_pair, load(x, b), load(g_x, a)))
         store(g_x, b, fma(by_pair, load(x, a), load(g_x, b)))
-
-
-@inlined
-def _reverse_products(layer: Any, first: int, x: Any, g_x: Any) -> None:
-    """Hand the gradient by rows that are products, from row `first` on, to their factors."""
-    lanes = lanes_of(x)
-    for p in range(len(layer.product_a)):
-        a = layer.product_a[p] * lanes
-        b = layer.product_b[p] * lanes
-        g = load(g_x, (first + p) * lanes)
-        store(g_x, a, fma(g, load(x, b), load(g_x, a)))
-        store(g_x, b, fma(g, load(x, a), load(g_x, b)))

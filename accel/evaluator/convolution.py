@@ -12,7 +12,6 @@ from __future__ import annotations
 from typing import Any
 
 from accel.evaluator.compilation import inlined, step
-from accel.evaluator.high_paths import interpolate, reverse_high_path, sum_high_path
 from accel.evaluator.lanes import (
     add_outer,
     add_scaled,
@@ -21,6 +20,7 @@ from accel.evaluator.lanes import (
     load,
     load_rows,
     nothing,
+    spread,
     store,
     store_rows,
     store_sums,
@@ -30,9 +30,21 @@ from accel.evaluator.lanes import (
 
 
 @inlined
+def _interpolate(table: Any, k: int, weights: Any, w: int, n: int) -> Any:
+    """One vector of a radial weight or slope from the six data of its interval."""
+    lanes = lanes_of(table)
+    total = spread(weights[w]) * load(table, k)
+    total = fma(spread(weights[w + n]), load(table, k + lanes), total)
+    total = fma(spread(weights[w + 2 * n]), load(table, k + 2 * lanes), total)
+    total = fma(spread(weights[w + 3 * n]), load(table, k + 3 * lanes), total)
+    total = fma(spread(weights[w + 4 * n]), load(table, k + 4 * lanes), total)
+    return fma(spread(weights[w + 5 * n]), load(table, k + 5 * lanes), total)
+
+
+@inlined
 def _tile(layer: Any, p: int, j: int) -> Any:
     """Where the table of path `p` and the vector of channels from `j` on begins."""
-    return (p * layer.edge_channels + j) * layer.n_knots * 3
+    return (layer.path[p] * layer.edge_channels + j) * layer.n_knots * 3
 
 
 @inlined
@@ -42,8 +54,8 @@ def _row(layer: Any, p: int, atoms: int, i: int) -> Any:
     before = 0
     for l_before in range(ell):
         before += layer.l_paths[l_before] * (2 * l_before + 1)
-    here = atoms * before + i * (2 * ell + 1) * layer.l_paths[ell] + layer.path_column[p]
-    return here * layer.edge_channels
+    here = (i * (2 * ell + 1) + layer.path_first[p]) * layer.l_paths[ell] + layer.path_column[p]
+    return (atoms * before + here) * layer.edge_channels
 
 
 @step
@@ -57,24 +69,21 @@ def sum_messages(layer: Any, up: Any, atoms: int, n: int, work: Any) -> None:
         n: Edges of the block, padded.
         work: `block.Work` with the block's edges and their matrices.
     """
-    for p in range(len(layer.path_out)):
-        ell = layer.path_out[p]
-        if ell == 0:
+    for p in range(len(layer.path)):
+        rows = layer.path_rows[p]
+        if rows == 1:
             _sum_path(zeros(1, up), layer, up, p, atoms, n, work)
-        elif ell == 1:
+        elif rows == 3:
             _sum_path(zeros(3, up), layer, up, p, atoms, n, work)
-        elif ell == 2:
+        elif rows == 5:
             _sum_path(zeros(5, up), layer, up, p, atoms, n, work)
-        elif ell == 3:
-            _sum_path(zeros(7, up), layer, up, p, atoms, n, work)
         else:
-            for i in range(atoms):
-                sum_high_path(layer, up, p, _row(layer, p, atoms, i), i, n, work)
+            _sum_path(zeros(7, up), layer, up, p, atoms, n, work)
 
 
 @inlined
 def _sum_path(start: Any, layer: Any, up: Any, p: int, atoms: int, n: int, work: Any) -> None:
-    """One path of the messages, whose components are as many as `start` has rows."""
+    """One piece of a path, which has as many components of the message as `start` has rows."""
     channels = layer.edge_channels
     n_in = 2 * layer.path_in[p] + 1
     begin = layer.path_in[p] ** 2 * channels
@@ -84,7 +93,7 @@ def _sum_path(start: Any, layer: Any, up: Any, p: int, atoms: int, n: int, work:
         for i in range(atoms):
             rows = start
             for e in range(work.first[i], work.first[i + 1]):
-                radial = interpolate(layer.table, tile + work.knot[e], work.weights, e, n)
+                radial = _interpolate(layer.table, tile + work.knot[e], work.weights, e, n)
                 at = work.sender[e] + begin + j
                 slot = layer.path_slot[p] * n + e
                 for _ in range(n_in):
@@ -107,26 +116,23 @@ def reverse_messages(layer: Any, up: Any, g_up: Any, sends: bool, atoms: int, n:
         n: Edges of the block, padded.
         work: `block.Work` with the block's edges and their matrices.
     """
-    for p in range(len(layer.path_out)):
-        ell = layer.path_out[p]
-        if ell == 0:
+    for p in range(len(layer.path)):
+        rows = layer.path_rows[p]
+        if rows == 1:
             _reverse_path(zeros(1, up), layer, up, g_up, sends, p, atoms, n, work)
-        elif ell == 1:
+        elif rows == 3:
             _reverse_path(zeros(3, up), layer, up, g_up, sends, p, atoms, n, work)
-        elif ell == 2:
+        elif rows == 5:
             _reverse_path(zeros(5, up), layer, up, g_up, sends, p, atoms, n, work)
-        elif ell == 3:
-            _reverse_path(zeros(7, up), layer, up, g_up, sends, p, atoms, n, work)
         else:
-            for i in range(atoms):
-                reverse_high_path(layer, up, g_up, sends, p, _row(layer, p, atoms, i), i, n, work)
+            _reverse_path(zeros(7, up), layer, up, g_up, sends, p, atoms, n, work)
 
 
 @inlined
 def _reverse_path(
     start: Any, layer: Any, up: Any, g_up: Any, sends: bool, p: int, atoms: int, n: int, work: Any
 ) -> None:
-    """One path of the messages, whose components are as many as `start` has rows."""
+    """One piece of a path, which has as many components of the message as `start` has rows."""
     channels = layer.edge_channels
     lanes = lanes_of(up)
     n_in = 2 * layer.path_in[p] + 1
@@ -144,8 +150,8 @@ def _reverse_path(
                 for j in range(0, channels, lanes):
                     if m == 0:
                         k = _tile(layer, p, j) + work.knot[e]
-                        value = interpolate(layer.table, k, work.weights, e, n)
-                        slope = interpolate(layer.table, k, work.weights, e + 6 * n, n)
+                        value = _interpolate(layer.table, k, work.weights, e, n)
+                        slope = _interpolate(layer.table, k, work.weights, e + 6 * n, n)
                         if n_in > 1:
                             store(radial, j, value)
                             store(radial, channels + j, slope)

@@ -19,7 +19,7 @@ def multiply_adds(layers: tuple[PackedLayer, ...], n_atoms: int, n_edges: int) -
     """
     per_edge = per_atom = 0
     for layer in layers:
-        n_paths, wide, width = len(layer.path_out), layer.edge_channels, layer.channels
+        n_paths, wide, width = int(layer.l_paths.sum()), layer.edge_channels, layer.channels
         entries = int(np.count_nonzero(np.diff(layer.slot_first)))
         per_edge += ((6 + 12) * n_paths + (1 + 3) * entries) * wide
         per_atom += 2 * sum(

@@ -98,7 +98,7 @@ def add_slopes(layer: Any, atoms: int, n: int, work: Any) -> None:
     """Add `work.g_density` to the gradient by the place of each edge of the block."""
     if len(layer.density.table) == 0:
         return
-    slot = layer.path_slot[0] + 2 * layer.path_out[0] + 1
+    slot = layer.path_slot[0] + layer.path_rows[0]
     for e in range(work.first[atoms]):
         work.g_matrix[slot * n + e] += work.g_density[e]
 

@@ -31,8 +31,8 @@ def edge_forces(layer: Any, knots_per_s: float, max_ell: int, n: int, work: Any)
                 store(work.y, at, fma(spread(layer.coupling[q]), by_entry, load(work.y, at)))
     for e in range(0, n, lanes_of(work.unit)):
         by_place = nothing(work.unit)
-        for p in range(len(layer.path_out)):
-            slots = 2 * layer.path_out[p] + 2
+        for p in range(len(layer.path)):
+            slots = layer.path_rows[p] + 1
             for m in range(1, 2 * layer.path_in[p] + 2):
                 by_place = by_place + load_double(work.g_matrix, (layer.path_slot[p] + m * slots - 1) * n + e)
         x = load(work.unit, e)

@@ -42,15 +42,15 @@ class _Structure:
     numbers: NDArray[np.int64]
     order: NDArray[np.int64]
     """Our atom i is the caller's atom order[i]: atoms of one element stand in a row."""
-    element: NDArray[np.int64]
-    """[n_atoms], in our order: index among the elements present."""
-    pairs: PairArrays
     blocks: NDArray[np.int64]
     """[n_blocks, 3]: element, first atom, end."""
     layers: tuple[PackedLayer, ...]
     nodes: tuple[passes.Nodes, ...]
     g_up: tuple[NDArray[Any], ...]
     """By layer: [n_threads, …] gradient by what its senders carry, each thread its own."""
+    element: NDArray[np.int64]
+    """[n_atoms], in our order: index among the elements present."""
+    pairs: PairArrays
     atomic_energies_ev: NDArray[np.float64]
     """[n_atoms]."""
 
@@ -167,12 +167,12 @@ class CompiledEvaluator:
         self._structure = _Structure(
             numbers=numbers.copy(),
             order=order,
-            element=element,
-            pairs=self._pairs(present),
             blocks=blocks_of(element),
             layers=layers,
             nodes=nodes,
             g_up=g_up,
+            element=element,
+            pairs=self._pairs(present),
             atomic_energies_ev=extracted.atomic_energies_ev[indices] + extracted.shift,
         )
         self._neighbours.forget()
@@ -293,7 +293,7 @@ class CompiledEvaluator:
                 start, stop, forces[thread], virials[thread], self._work[thread],
             )  # fmt: skip
 
-        def repulse(start: int, stop: int, thread: int) -> None:
+        def feel_repulsion(start: int, stop: int, thread: int) -> None:
             repel(
                 edges, structure.pairs, structure.element, extracted.scale,
                 structure.blocks[start, 1], structure.blocks[stop - 1, 2],
@@ -301,7 +301,7 @@ class CompiledEvaluator:
             )  # fmt: skip
 
         if extracted.repulsion is not None:
-            self._over(repulse)
+            self._over(feel_repulsion)
         for index in range(last):
             self._over(partial(forward, index))
         self._over(turn)

@@ -2,7 +2,7 @@
 
 Y_lm = N_lm · P_l^(m)(y) · Re or Im (z + i x)^m on the unit sphere, P^(m) the m-th derivative of a
 Legendre polynomial: e3nn's polar axis is y, its order is sines (m < 0) before cosines. Below l = 4
-`harmonics` has them written out, which is faster. A vector of edges at a time, as there.
+`harmonics` has them written out, which is faster.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from accel.evaluator.compilation import step
+from accel.evaluator.compilation import inlined, step
 from accel.evaluator.lanes import load_double, spread, store
 
 FIRST = 4
@@ -30,10 +30,11 @@ for _l in range(MAX_ELL + 1):
 @step
 def high_harmonics(x: Any, y: Any, z: Any, max_ell: int, out: Any, at: int, n: int) -> None:
     """Write Y_lm(x, y, z), from l = 4 on, into column `at` of `out` [n_lm, n]."""
-    cosine, sine = spread(1.0), 0.0 * x
+    zero = 0.0 * x
+    cosine, sine = spread(1.0), zero
     diagonal = 1.0
     for m in range(max_ell + 1):
-        before, legendre = 0.0 * x, spread(diagonal)
+        before, legendre = zero, spread(diagonal)
         for ell in range(m, max_ell + 1):
             if ell >= FIRST:
                 scaled = _NORM[ell, m] * legendre
@@ -41,16 +42,24 @@ def high_harmonics(x: Any, y: Any, z: Any, max_ell: int, out: Any, at: int, n: i
                 store(out, at + (middle + m) * n, scaled * cosine)
                 if m > 0:
                     store(out, at + (middle - m) * n, scaled * sine)
-            part = 1.0 / (ell + 1 - m)
-            above = ((2 * ell + 1) * part) * (y * legendre) - ((ell + m) * part) * before
-            before, legendre = legendre, above
+            before, legendre = legendre, _next(ell, m, y * legendre, before)
         cosine, sine = z * cosine - x * sine, z * sine + x * cosine
-        diagonal *= 2 * m + 1
+        diagonal *= 2.0 * m + 1.0
+
+
+@inlined
+def _next(ell: int, m: int, here: Any, before: Any) -> Any:
+    """Bonnet's recursion: l + 1 from `here`, y times that of l, and from l - 1."""
+    scale = 1.0 / (ell + 1 - m)
+    return (2 * ell + 1) * scale * here - (ell + m) * scale * before
 
 
 @step
 def high_gradient(x: Any, y: Any, z: Any, max_ell: int, g: Any, at: int, n: int) -> tuple[Any, Any, Any]:
-    """Σ_lm g_lm ∇Y_lm from l = 4 on, of column `at`; the part along (x, y, z) has no meaning."""
+    """Σ_lm g_lm ∇Y_lm of column `at` of `g` [n_lm, n], from l = 4 on.
+
+    The part along (x, y, z) has no meaning.
+    """
     zero = 0.0 * x
     gx = zero
     gy = zero
@@ -68,17 +77,13 @@ def high_gradient(x: Any, y: Any, z: Any, max_ell: int, g: Any, at: int, n: int)
                 by_sine = zero
                 if m > 0:
                     by_sine = _NORM[ell, m] * load_double(g, at + (middle - m) * n)
-                turned = (1.0 * m) * legendre
-                gx = gx + turned * (by_sine * cosine_before - by_cosine * sine_before)
+                steep = np.float64(m) * legendre
+                gx = gx + steep * (by_sine * cosine_before - by_cosine * sine_before)
                 gy = gy + slope * (by_cosine * cosine + by_sine * sine)
-                gz = gz + turned * (by_cosine * cosine_before + by_sine * sine_before)
-            part = 1.0 / (ell + 1 - m)
-            up, down = (2 * ell + 1) * part, (ell + m) * part
-            above = up * (y * legendre) - down * before
-            slope_above = up * (legendre + y * slope) - down * slope_before
-            before, legendre = legendre, above
-            slope_before, slope = slope, slope_above
+                gz = gz + steep * (by_cosine * cosine_before + by_sine * sine_before)
+            slope_before, slope = slope, _next(ell, m, legendre + y * slope, slope_before)
+            before, legendre = legendre, _next(ell, m, y * legendre, before)
         cosine_before, sine_before = cosine, sine
         cosine, sine = z * cosine - x * sine, z * sine + x * cosine
-        diagonal *= 2 * m + 1
+        diagonal *= 2.0 * m + 1.0
     return gx, gy, gz

@@ -56,13 +56,13 @@ def aligned(n: int, dtype: Any) -> NDArray[Any]:
     return memory[start : start + size].view(dtype)
 
 
-class Lanes(types.Type):
+class Lanes(types.Type):  # type: ignore[misc]
     """The numba type of a vector."""
 
     def __init__(self, dtype: Any, count: int) -> None:
         self.dtype = dtype
         self.count = count
-        super().__init__(name=f"Lanes({dtype}, {count})")  # type: ignore[no-untyped-call]
+        super().__init__(name=f"Lanes({dtype}, {count})")
 
 
 @register_model(Lanes)

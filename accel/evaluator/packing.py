@@ -15,6 +15,8 @@ from accel.evaluator.gated import GatedArrays
 from accel.evaluator.lanes import aligned, padded, width
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from numpy.typing import NDArray
 
     from accel.evaluator.density import Density
@@ -39,14 +41,21 @@ class PackedLayer(NamedTuple):
     n_slots: int
     """Rows of an edge's matrix, all paths together (`path_slot`)."""
     n_knots: int
+    path: Any
+    """[n_pieces], int64. Registers hold seven sums: a path to a higher l is cut into pieces of 7, 5, 3
+    or 1 components of the message, each of which stands here as a path of its own."""
     path_in: Any
-    """[n_paths], int64: l of the sender."""
+    """[n_pieces], int64: l of the sender."""
     path_out: Any
-    """[n_paths], int64: l of the message; paths are sorted by it."""
+    """[n_pieces], int64: l of the message; paths are sorted by it."""
+    path_first: Any
+    """[n_pieces], int64: the first component of the message."""
+    path_rows: Any
+    """[n_pieces], int64: components of the message."""
     path_column: Any
-    """[n_paths], int64: which of the paths with its l_out it is."""
+    """[n_pieces], int64: which of the paths with its l_out it is."""
     path_slot: Any
-    """[n_paths], int64. For every component of the sender a path has 2 l_out + 2 slots: an entry of the
+    """[n_pieces], int64. For every component of the sender there are `path_rows` + 1 slots: an entry of the
     edge's matrix for every component of the message, and room for the gradient by the distance."""
     slot_first: Any
     """[n_slots + 1], int64; couplings of a slot."""
@@ -65,8 +74,8 @@ class PackedLayer(NamedTuple):
     linear_stride: int
     """From one element to the next in `linear` and `linear_t`; 0 where all share."""
     product_a: Any
+    """[n_products], int64: rows that are products of two others follow the row of ones (`tables`)."""
     product_b: Any
-    """[n_products], int64: components whose products are rows of their own, after the one of ones."""
     group_a: Any
     group_b: Any
     group_first: Any
@@ -241,23 +250,33 @@ def _paths(conv: Convolution, paths: NDArray[np.int64], dtype: Any) -> dict[str,
             couplings[int(path), int(conv.entry_in[entry]) - l_in**2, m_out] = [
                 (int(conv.coupling_lm[q]), float(conv.coupling[q])) for q in here
             ]
-    slot_first, path_slot, listed = [0], [], []
-    for path in range(n_paths):
-        path_slot.append(len(slot_first) - 1)
+    column = np.concatenate([np.arange(n) for n in paths])
+    slot_first, listed, pieces = [0], [], []
+    for path, first, rows in _pieces(path_out):
+        pieces.append((path, path_in[path], path_out[path], first, rows, column[path], len(slot_first) - 1))
         for m_in in range(2 * path_in[path] + 1):
-            for m_out in range(2 * path_out[path] + 2):
+            for m_out in range(first, first + rows):
                 listed.extend(couplings.get((path, m_in, m_out), []))
                 slot_first.append(len(listed))
+            slot_first.append(len(listed))
+    names = ("path", "path_in", "path_out", "path_first", "path_rows", "path_column", "path_slot")
     return {
         "n_slots": len(slot_first) - 1,
-        "path_in": path_in,
-        "path_out": path_out.astype(np.int64),
-        "path_column": np.concatenate([np.arange(n) for n in paths]).astype(np.int64),
-        "path_slot": np.array(path_slot, dtype=np.int64),
+        **dict(zip(names, np.array(pieces, dtype=np.int64).T.copy(), strict=True)),
         "slot_first": np.array(slot_first, dtype=np.int64),
         "coupling_lm": np.array([lm for lm, _ in listed], dtype=np.int64),
         "coupling": np.array([factor for _, factor in listed], dtype=dtype),
     }
+
+
+def _pieces(path_out: NDArray[Any]) -> Iterator[tuple[int, int, int]]:
+    """Number, first component and number of components of every piece of every path."""
+    for path, ell in enumerate(path_out):
+        first = 0
+        while left := 2 * int(ell) + 1 - first:
+            rows = min(7, left - 1 + left % 2)
+            yield path, first, rows
+            first += rows
 
 
 def _polynomial(poly: Polynomial, coefficients: NDArray[Any], n_out: int) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""`python -E -S -m jobs.detach submit|requeue|status|cancel`: JSON lines in, JSON lines out."""
+"""`python -E -S -m jobs.detach submit|requeue|cancel|hold|release|status`: JSON lines in, JSON lines out."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from jobs.detach.commands import cancel, requeue, status, submit
+from jobs.detach.commands import cancel, hold, release, requeue, status, submit
 from jobs.detach.record import Record, Refused, sentence
 
 COMMANDS: Mapping[str, Callable[[Record], Record]] = {
     "submit": submit,
     "requeue": requeue,
     "cancel": cancel,
+    "hold": hold,
+    "release": release,
     "status": status,
 }
 
@@ -25,7 +27,12 @@ def main(arguments: Sequence[str]) -> int:
         sys.stderr.write(f"usage: python -m jobs.detach {'|'.join(COMMANDS)} < REQUESTS\n")
         return 2
     command = COMMANDS[arguments[0]]
-    os.chdir(Path.home())  # what relative paths are relative to, as over SSH
+    try:
+        os.chdir(Path.home())  # what relative paths are relative to, as over SSH
+    except (OSError, RuntimeError) as error:
+        said = sentence(error) if isinstance(error, OSError) else str(error)
+        sys.stderr.write(f"the home folder cannot be used: {said}; set HOME to a folder that is there\n")
+        return 1
     for line in sys.stdin.buffer:
         request = json.loads(line)
         try:

@@ -1,4 +1,4 @@
-"""What can be asked for: submit, requeue, cancel, status. Each takes a request and gives a record."""
+"""What can be asked for: each command takes a request and gives a record."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from jobs.detach.process import Process
 from jobs.detach.queue import end_orphans, places
 from jobs.detach.record import (
     CANCEL_FILE,
+    HOLD_FILE,
     RECORD_VERSION,
     SCRIPT_FILE,
     STATE_FILE,
@@ -43,14 +44,16 @@ def submit(request: Record) -> Record:
 
 
 def requeue(request: Record) -> Record:
-    """Start the next attempt of a job that is over."""
+    """Start the next attempt of a job that is over, by its old script or by a new `argv`."""
     folder = Path(request["folder"]).absolute()
-    if not (folder / SCRIPT_FILE).is_file():
+    if not request.get("argv") and not (folder / SCRIPT_FILE).is_file():
         raise Refused(f"There is no {SCRIPT_FILE} in {folder}: submit the job anew.")
     with locked(folder) as lock:
         known = _known(request["id"], folder)
         if known["state"] in _NOT_OVER:
             raise Refused(f"Job {request['id']} is not over ({known['state'].lower()}): cancel it first.")
+        if request.get("argv"):
+            save(folder / SCRIPT_FILE, script_for(folder, request["argv"], request["env"]), mode=0o700)
         _start(folder, request, known.get("attempt", 0) + 1, lock)
         return _known(request["id"], folder)
 
@@ -58,7 +61,8 @@ def requeue(request: Record) -> Record:
 def _start(folder: Path, request: Record, attempt: int, lock: int) -> None:
     if request["slots"] < 1 or request["time_limit_s"] <= 0:
         raise Refused("A job needs a time limit above 0 s, and the host at least one slot.")
-    (folder / CANCEL_FILE).unlink(missing_ok=True)
+    for left_over in (CANCEL_FILE, HOLD_FILE):
+        (folder / left_over).unlink(missing_ok=True)
     state: Record = {
         "v": RECORD_VERSION,
         "id": request["id"],
@@ -89,6 +93,31 @@ def cancel(request: Record) -> Record:
         with contextlib.suppress(ProcessLookupError):
             os.kill(supervisor.pid, signal.SIGTERM)
     return known
+
+
+def hold(request: Record) -> Record:
+    """Keep a job that waits from starting; it gives up its place in the queue."""
+    folder = _waiting(request)
+    save(folder / HOLD_FILE, "")
+    return _known(request["id"], folder)
+
+
+def release(request: Record) -> Record:
+    """Let a job go that is held; it takes its place at the end of the queue."""
+    folder = _waiting(request)
+    (folder / HOLD_FILE).unlink(missing_ok=True)
+    return _known(request["id"], folder)
+
+
+def _waiting(request: Record) -> Path:
+    """The folder of a job that waits, whose supervisor looks there again within a second."""
+    folder = Path(request["folder"]).absolute()
+    state = _known(request["id"], folder)["state"]
+    if state != "PENDING":
+        raise Refused(
+            f"Job {request['id']} does not wait ({state.lower()}): only a job that waits can be held."
+        )
+    return folder
 
 
 def status(request: Record) -> Record:
@@ -132,6 +161,8 @@ def _lost(folder: Path, state: Record) -> Record:
 
 def _stage(folder: Path, state: Record) -> Record:
     """Where a job is whose supervisor lives."""
+    if state["state"] == "PENDING" and (folder / HOLD_FILE).exists():
+        return {"reason": "held by you: `mace-workbench release` lets it go", "held_by": "you"}
     if state["state"] == "PENDING":
         place = places(Path(state["queue"])).get(folder, 0)
         return {"reason": f"waits for a slot, {place} before it" if place >= state["slots"] else ""}

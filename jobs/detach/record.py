@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-STATE_FILE, EXIT_FILE, CANCEL_FILE = "state.json", "exit.json", "cancel"
+STATE_FILE, EXIT_FILE, CANCEL_FILE, HOLD_FILE = "state.json", "exit.json", "cancel", "hold"
 SCRIPT_FILE, LOG_FILE, LOCK_FILE = "run.sh", "stdout.log", ".submit.lock"
 RECORD_VERSION = 1
 

@@ -14,6 +14,7 @@ from jobs.detach.queue import GONE_S, RUN_VARIABLE, before, queued, take_ticket
 from jobs.detach.record import (
     CANCEL_FILE,
     EXIT_FILE,
+    HOLD_FILE,
     SCRIPT_FILE,
     STATE_FILE,
     Record,
@@ -37,6 +38,7 @@ class Supervisor:
         self._folder = folder
         self._state = state
         self._queue = Path(state["queue"])
+        self._ticket: Path | None = None
         self._terminated = False
         self._wake, waker = os.pipe()
         for fd in (self._wake, waker):
@@ -68,7 +70,7 @@ class Supervisor:
             # Before the next may begin.
             end = {**named(self._state), "ended_at": time.time(), **end}
         finally:
-            self._ticket.unlink(missing_ok=True)
+            self._leave_queue()
         self._write_end(end)
 
     def _on_terminate(self, *_: object) -> None:
@@ -99,10 +101,28 @@ class Supervisor:
             end = self._asked_to_end()
             if end is not None:
                 return end
+            if self._is_held():
+                self._pause(_TICK_S)
+                continue
             place = before(self._queue, self._folder, slots + 1)
             if place < slots:
                 return None
             self._pause(_NEXT_TICK_S if place == slots else _TICK_S)
+
+    def _is_held(self) -> bool:
+        """Whether it is to wait; then it stands in nobody's way, and afterwards begins at the end."""
+        if (self._folder / HOLD_FILE).exists():
+            self._leave_queue()
+            return True
+        if self._ticket is None:
+            with contextlib.suppress(OSError):  # the disk is full: it waits on
+                self._ticket = take_ticket(self._queue, self._folder)
+        return self._ticket is None
+
+    def _leave_queue(self) -> None:
+        if self._ticket is not None:
+            self._ticket.unlink(missing_ok=True)
+            self._ticket = None  # the number may be another's from now on
 
     def _attempt(self) -> Record:
         """Run the script to its end."""

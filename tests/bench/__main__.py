@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from tests.bench import bench_events, bench_start, bench_tui
+from tests.bench import bench_cluster, bench_events, bench_start, bench_tui, bench_tunnels
 from tests.bench.measure import machine
 
 print(f"measured on {machine()}\n")
 bench_start.main()
 bench_events.main()
 bench_tui.main()
+bench_cluster.main()
+bench_tunnels.main()

@@ -68,7 +68,10 @@ class Cluster:
         raise HostFailed(f"All of {_STATE}/{_NAME}-* are in use.")
 
     def _owner_lives(self) -> bool:
-        return Path("/proc", (self.state / "owner").read_text()).exists()
+        try:
+            return Path("/proc", (self.state / "owner").read_text()).exists()
+        except FileNotFoundError:
+            return True  # it is just being taken down
 
     # -- where things are --------------------------------------------------------------------------
 
@@ -117,8 +120,7 @@ class Cluster:
         self.state.mkdir(exist_ok=True)
         files.write(self.state, self.address)
         self.boot(site.MACHINES, keep=keep)
-        for login in site.LOGINS:
-            self.start_sshd(site.LOGIN.name, login.name, pam=login.name)
+        self.start_sshds()
         for machine in site.COMPUTE:
             self.start_sshd(machine.name, machine.name, pam="node")
         self._start_slurm()
@@ -144,12 +146,7 @@ class Cluster:
         for host in hosts:
             host.finish()
         for host in hosts:
-            own = [
-                "--key-file=/etc/munge/munge.key",
-                "--log-file=/run/munge/log",
-                "--seed-file=/run/munge/seed",
-            ]
-            host.serve("munged", [f"{_SBIN}/munged", "-F", "--num-threads=2", *own], user="munge")
+            self.start_munged(host.name)
 
     # -- the network -------------------------------------------------------------------------------
 
@@ -181,7 +178,31 @@ class Cluster:
     def mend(self) -> None:
         """Put the link back."""
         _ip(self.login.pid, "link set wan up")
+        self._filter()
         wait_for(self._answers, "the login node to be reached again")
+
+    def lose_packets(self, part: float) -> None:
+        """Drop this part of the packets that come from the laptop, by chance; none with 0."""
+        chance = ["-m", "statistic", "--mode", "random", "--probability", str(part)]
+        self._filter(*([*chance, "-j", "DROP"] if part else []))
+
+    def reset_connections(self) -> None:
+        """Answer everything that comes from the laptop with a reset, until `mend` or another fault."""
+        self._filter("-p", "tcp", "-j", "REJECT", "--reject-with", "tcp-reset")
+
+    def forget_connections(self) -> None:
+        """Drop the packets of the connections that there are, for good; new ones work."""
+        listing = self.login.run("ss", "-Htn", "state", "established", f"dst {self.laptop_address}").stdout
+        for line in listing.splitlines():
+            port = line.split()[3].rpartition(":")[2]
+            self._filter("-p", "tcp", "--sport", port, "-j", "DROP", alone=False)
+
+    def _filter(self, *rule: str, alone: bool = True) -> None:
+        """Have packets from the laptop go by a rule, in place of the others where it is to be alone."""
+        if alone:
+            self.login.run("iptables", "-F", "INPUT")
+        if rule:
+            self.login.run("iptables", "-A", "INPUT", "-i", "wan", *rule)
 
     def _answers(self) -> bool:
         try:
@@ -216,6 +237,11 @@ class Cluster:
 
     def _wait_on_master(self, what: str, *argv: str) -> None:
         wait_for(lambda: self.master.run(*argv, check=False).returncode == 0, what)
+
+    def start_munged(self, host: str) -> None:
+        """Start the daemon by which Slurm knows who asks."""
+        own = ["--key-file=/etc/munge/munge.key", "--log-file=/run/munge/log", "--seed-file=/run/munge/seed"]
+        self.hosts[host].serve("munged", [f"{_SBIN}/munged", "-F", "--num-threads=2", *own], user="munge")
 
     def start_database(self) -> None:
         """Start MariaDB: without privileges, for only root and slurm can reach its socket."""
@@ -262,6 +288,15 @@ class Cluster:
             f"mount --bind /srv/pam/{pam} /etc/pam.d/sshd && exec {_SBIN}/sshd -D -e -f /etc/ssh/sshd-{name}"
         )
         self.hosts[host].serve(f"sshd-{name}", ["unshare", "--mount", "sh", "-c", own_pam])
+
+    def start_sshds(self) -> None:
+        """Start all ways in to the login node."""
+        for login in site.LOGINS:
+            self.start_sshd(site.LOGIN.name, login.name, pam=login.name)
+
+    def stop_sshds(self) -> None:
+        """End all ways in, and with them every session."""
+        self.login.stop("sshd", "KILL")
 
     def _idle_nodes(self) -> int:
         listing = self.login.run("sinfo", "-h", "-N", "-o", "%N %t", check=False).stdout.splitlines()

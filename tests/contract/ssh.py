@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import secrets
 import shutil
 import subprocess
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.cluster import files, site
 from tests.cluster.cluster import Cluster
+from tests.relay import Relay
 from workbench.ports import Connection, Question
 from workbench.remote import asyncssh_connection, openssh_connection, paramiko_connection
 from workbench.remote.agent_connection import PING_S
@@ -98,6 +102,22 @@ class Laptop:
         ]
         self.config.write_text("\n".join([*lines, *usual, ""]))
         return SshTarget(alias, self.config)
+
+    def through(self, relay: Relay) -> SshTarget:
+        """The site's first way in, through a relay."""
+        key = files.public_key(self.cluster.state / "etc/ssh/host_keys" / site.LOGIN.name)
+        with self.known_hosts.open("a") as known:
+            known.write(f"[127.0.0.1]:{relay.port} {key}\n")
+        return self.target("login", "HostName 127.0.0.1", f"Port {relay.port}")
+
+    def program(self, target: SshTarget, python: str = sys.executable) -> Mapping[str, str]:
+        """The environment of the program, with a configuration that has the site for its default place."""
+        settings = (self.cluster.client / "mace-workbench/config.toml").read_text()
+        settings = settings.replace(str(self.cluster.ssh_config), str(target.config))
+        place = self.folder / ".config/mace-workbench/config.toml"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(settings.replace(sys.executable, python))
+        return {"HOME": str(self.folder), "PATH": os.environ["PATH"]}
 
     def port(self, port: int, *lines: str) -> SshTarget:
         """One of the site's further ways in."""

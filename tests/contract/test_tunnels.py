@@ -15,10 +15,11 @@ from tests.contract.ssh import Answers, Laptop, by_asyncssh, by_openssh, by_para
 from tests.waiting import until
 from workbench.ports import ByteStream, Connection, Prompter
 from workbench.remote import asyncssh_connection
-from workbench.remote.dialled import DialledConnection
+from workbench.remote.link_keeper import LinkKeeper, Living, Pace
+from workbench.remote.supervisor import SupervisedConnection
 from workbench.remote.tunnels import Forward
 
-_PING_S = 0.5
+_NOTICE_S = 1.0
 _CONTENT = bytes(range(256)) * (1 << 12)
 _HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nConnection: close\r\n\r\n" % len(_CONTENT)
 _GET = b"GET /%s HTTP/1.1\r\nHost: x\r\n\r\n"
@@ -33,7 +34,10 @@ def laptop(cluster: Cluster, tmp_path: Path) -> Laptop:
 async def web(cluster: Cluster) -> AsyncIterator[int]:
     """A web server; `/slow` stops in the middle of its answer until the client goes away."""
 
+    writers: set[asyncio.StreamWriter] = set()
+
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writers.add(writer)
         asked = await reader.readuntil(b"\r\n\r\n")
         writer.write(_HEAD + _CONTENT[: len(_CONTENT) // 2])
         if b"/slow" in asked:
@@ -43,6 +47,9 @@ async def web(cluster: Cluster) -> AsyncIterator[int]:
 
     async with await asyncio.start_server(serve, cluster.laptop_address, 0) as server:
         yield server.sockets[0].getsockname()[1]
+        for writer in writers:
+            writer.close()
+        await asyncio.gather(*(writer.wait_closed() for writer in writers), return_exceptions=True)
 
 
 @asynccontextmanager
@@ -83,14 +90,14 @@ async def test_twenty_pages_at_once_arrive_whole(
 
 
 @asynccontextmanager
-async def dialled(laptop: Laptop) -> AsyncIterator[Connection]:
-    """A connection that is made again after it was lost."""
+async def supervised(laptop: Laptop) -> AsyncIterator[Connection]:
+    """A connection that comes back by itself."""
     target = laptop.target()
 
-    async def dial(prompter: Prompter) -> Connection:
-        return await asyncssh_connection.connect(target, prompter, ping_s=_PING_S)
+    async def dial(_: str, prompter: Prompter) -> Living:
+        return await asyncssh_connection.connect(target, prompter)
 
-    connection = DialledConnection("login", dial, Answers())
+    connection = SupervisedConnection(LinkKeeper("login", dial, Answers(), pace=Pace(notice_s=_NOTICE_S)))
     try:
         yield connection
     finally:
@@ -101,7 +108,7 @@ async def test_a_cut_link_breaks_off_what_goes_through_and_is_got_over_on_the_sa
     laptop: Laptop, cluster: Cluster, web: int
 ) -> None:
     async with (
-        dialled(laptop) as connection,
+        supervised(laptop) as connection,
         forwarding(connection, cluster.laptop_address, web) as forward,
     ):
         reader, writer = await asyncio.open_connection("127.0.0.1", forward.port)
@@ -124,7 +131,7 @@ async def test_a_page_that_is_asked_for_while_the_link_is_down_says_so(
     laptop: Laptop, cluster: Cluster, web: int
 ) -> None:
     async with (
-        dialled(laptop) as connection,
+        supervised(laptop) as connection,
         forwarding(connection, cluster.laptop_address, web, wait_s=1) as forward,
     ):
         assert await got(forward) == _HEAD + _CONTENT

@@ -57,6 +57,16 @@ async def until_drawn(hand: Hand, text: str) -> None:
     await settled(hand)
 
 
+async def until_gone(hand: Hand, text: str) -> None:
+    """Wait until a text does not stand on the screen any more."""
+
+    async def ask() -> bool:
+        await hand.pause()
+        return text not in drawn(hand)
+
+    await until(ask)
+
+
 async def settled(hand: Hand) -> None:
     """Wait until the schedulers were asked once and every chart shows what it was given."""
     app = hand.app

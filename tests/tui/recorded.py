@@ -23,13 +23,15 @@ from jobs.protocol import (
     encode,
 )
 from jobs.spec import BenchmarkParameters, ProfileParameters, RunSpec
+from jobs.sweep import SweepSpec
 from tests.tui.moment import NOW
 from tests.tui.recorded_queues import RecordedQueues
 from workbench.again import Again, again
 from workbench.errors import NotAllowed, NotFound, WorkbenchError
-from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
+from workbench.model.job import Job, JobSpec, JobState, JobStatus, Part, Resources
 from workbench.model.link import LinkStatus
 from workbench.model.run import Run
+from workbench.model.sweep import Sweep, progress_of, sweep_of
 
 PLANS = ("reference", "reference-fp32", "compile", "exact")
 RECIPES = {
@@ -103,6 +105,19 @@ class RecordedWorkbench:
         """Whether somebody has taken in all that a run has told."""
         return self._followed(job_id)[1].offset == len(self._events.get(job_id, b""))
 
+    def add_sweep(self, spec: SweepSpec, profile: str = "local", *, age_s: float = 600.0) -> Job:
+        """Make a sweep known whose members wait."""
+        sweep_id = f"sweep{len(self.known)}"
+        points = spec.points
+        for index, (run, at) in enumerate(zip(spec.members(), points, strict=True)):
+            member = job(f"{sweep_id}.{index}", JobState.PENDING, age_s=age_s, spec=run, profile=profile)
+            part = Part(sweep_id, spec.name, index, len(points), at)
+            self.add(replace(member, part=part))
+        return self.job(sweep_id)
+
+    def members(self, sweep_id: str) -> list[Job]:
+        return [job for job in self.known.values() if job.part is not None and job.part.sweep == sweep_id]
+
     # -- ports.Workbench -------------------------------------------------------------------------
 
     def profiles(self) -> Sequence[str]:
@@ -112,11 +127,15 @@ class RecordedWorkbench:
         return sorted(self.known.values(), key=lambda job: job.created_at, reverse=True)
 
     def job(self, id_or_prefix: str) -> Job:
+        if members := self.members(id_or_prefix):
+            return sweep_of(members)
         if id_or_prefix not in self.known:
             raise NotFound(f"There is no job {id_or_prefix!r}.")
         return self.known[id_or_prefix]
 
     def run(self, job_id: str) -> Run:
+        if members := self.members(job_id):
+            return progress_of(sweep_of(members), {job.id: self.run(job.id) for job in members})
         return self._followed(job_id)[0]
 
     def links(self) -> Sequence[LinkStatus]:
@@ -133,6 +152,8 @@ class RecordedWorkbench:
         return []
 
     async def fetch(self, job_id: str) -> bool:
+        if members := self.members(job_id):
+            return any([await self.fetch(member.id) for member in members])
         self._ask("fetch", job_id)
         run, decoder = self._followed(job_id)
         data = self._events.get(job_id, b"")
@@ -142,12 +163,20 @@ class RecordedWorkbench:
         data = self.logs.get(job_id, b"")
         return data if tail_bytes is None else data[-tail_bytes:]
 
-    async def submit(self, spec: RunSpec, resources: Resources, *, profile: str | None = None) -> Job:
+    async def submit(
+        self, spec: RunSpec | SweepSpec, resources: Resources, *, profile: str | None = None
+    ) -> Job:
         self._ask("submit", "")
+        if isinstance(spec, SweepSpec):
+            return self.add_sweep(spec, profile or self._profiles[0])
         return self._start(JobSpec(spec, resources), profile or self._profiles[0])
 
     async def resubmit(self, job_id: str, *, spec: JobSpec | None = None) -> Job:
         self._ask("resubmit", job_id)
+        if isinstance(sweep := self.job(job_id), Sweep):
+            for member in sweep.failed:
+                self.change(member.id, JobState.PENDING)
+            return self.job(job_id)
         job = self._over(job_id)
         return self._start(spec or job.spec, job.profile, resubmitted_from=job.id)
 
@@ -165,8 +194,10 @@ class RecordedWorkbench:
 
     async def cancel(self, job_id: str) -> Job:
         self._ask("cancel", job_id)
-        self.change(job_id, JobState.CANCELLED, ended_at=NOW)
-        return self.known[job_id]
+        for each in [*self.members(job_id)] or [self.known[job_id]]:
+            if not each.state.is_over:
+                self.change(each.id, JobState.CANCELLED, ended_at=NOW)
+        return self.job(job_id)
 
     async def hold(self, job_id: str) -> Job:
         self._ask("hold", job_id)

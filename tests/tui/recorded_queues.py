@@ -10,7 +10,7 @@ from tests.tui.moment import NOW
 from workbench.errors import NotAllowed, WorkbenchError
 from workbench.model.job import Job, JobSpec, JobState
 from workbench.model.pulse import Pulse
-from workbench.model.queue import QueuedJob, QueueEntry, QueueView
+from workbench.model.queue import Choices, QueuedJob, QueueEntry, QueueView
 from workbench.ports import StartEstimate
 
 if TYPE_CHECKING:
@@ -40,6 +40,14 @@ class RecordedQueues:
 
     def view(self, profile: str) -> QueueView:
         return QueueView(profile, self.entries[profile], self.pulse)
+
+    def choices(self, profile: str) -> Choices:
+        return Choices(
+            ["icelake", "cclake"],
+            ["normal", "intr"],
+            ["SAM-CPU"],
+            {"partition": "icelake", "account": "SAM-CPU"},
+        )
 
     def watch(self, profile: str | None) -> None:
         self.watched = profile
@@ -133,3 +141,21 @@ def entry(
         name=name,
     )
     return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def busy_cluster() -> RecordedWorkbench:
+    """A cluster with a run of ours, a job by hand that runs, one that waits and one that is held."""
+    from tests.tui.recorded import RecordedWorkbench, job
+
+    workbench = RecordedWorkbench(profiles=("local", "csd3"))
+    workbench.add(job("aaaaaa", name="ours", profile="csd3"))
+    waits = "others are before it in the queue: a shorter time limit may let it slip in earlier (Priority)"
+    held = "held by you: `mace-workbench release` lets it go (JobHeldUser)"
+    workbench.queues.entries["csd3"] = [
+        entry("11", name="ours", run_id="aaaaaa"),
+        entry("12", name="train.sh", ran_s=60),
+        entry("13", JobState.PENDING, name="relax", reason="Priority", why=waits, starts_in_s=7800),
+        entry("14", JobState.PENDING, name="scan", tasks="0-9%2", reason="JobHeldUser", why=held),
+    ]
+    workbench.queues.logs["12"] = b"".join(b"epoch %d: loss 0.0%d\n" % (n, 99 - n) for n in range(30))
+    return workbench

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import pytest
+
 from tests.tui.opened import LARGE, Hand, drawn, notices, opened, press, settled, until_drawn, until_on
 from tests.tui.recorded import RecordedWorkbench, benchmark, failed, job
 from tests.waiting import until
 from workbench.app import WorkbenchApp
-from workbench.errors import ConnectionFailed
+from workbench.errors import ConnectionFailed, FileFailed
 from workbench.model.job import JobState
 from workbench.screens.jobs import JobsScreen
 
@@ -160,6 +162,30 @@ async def test_a_host_that_does_not_answer_is_named_once_and_the_jobs_stay() -> 
             return drawn(hand).splitlines()[0]
 
         await until(ask, lambda title: "unreachable" not in title)
+
+
+async def test_events_that_cannot_be_fetched_are_said_once_though_the_schedulers_answer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workbench = three()
+    tried: list[str] = []
+
+    async def fetch(job_id: str) -> bool:
+        tried.append(job_id)
+        raise FileFailed("login-q-1", "/runs/bbbbbb/events.jsonl", "permission denied")
+
+    monkeypatch.setattr(workbench, "fetch", fetch)
+    async with opened(workbench, size=LARGE) as hand:
+        await press(hand, "j", "enter")
+
+        async def ask() -> int:
+            await hand.pause()
+            return len(tried)
+
+        await until(ask, lambda count: count > 3)
+        assert notices(hand) == ["/runs/bbbbbb/events.jsonl on login-q-1: permission denied"]
+        await press(hand, "escape")
+        await until_drawn(hand, "! /runs/bbbbbb/events.jsonl on login-q-1: permission denied")
 
 
 async def test_a_name_from_elsewhere_is_drawn_as_it_is_and_obeyed_by_nobody() -> None:

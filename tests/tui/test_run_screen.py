@@ -99,6 +99,20 @@ async def test_s_smooths_and_unsmooths() -> None:
         assert "every point" in drawn(hand)
 
 
+@pytest.mark.parametrize("height", [36, 40, 50])
+async def test_every_error_is_seen_beside_the_times(height: int) -> None:
+    async with opened(running(), "k3m7fp", size=(132, height)) as hand:
+        text = drawn(hand)
+        assert text.count("◆ 38.6") == 4
+        assert "● 0.00460" in text
+        assert "more: a taller terminal" not in text
+
+
+async def test_errors_for_which_there_is_no_room_are_counted() -> None:
+    async with opened(running(), "k3m7fp", size=(132, 22)) as hand:
+        await until_drawn(hand, "more: a taller terminal shows them")
+
+
 async def test_errors_are_drawn_to_the_reference_and_to_the_labels() -> None:
     async with opened(running(), "k3m7fp") as hand:
         await press(hand, "2")

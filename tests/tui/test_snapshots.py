@@ -6,8 +6,9 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, still, until_on
+from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, still, until_drawn, until_on
 from tests.tui.recorded import RecordedWorkbench, benchmark, failed, finished, job
+from tests.tui.recorded_queues import busy_cluster
 from tests.waiting import until
 from workbench.model.job import JobState
 
@@ -66,7 +67,15 @@ def submit() -> Scene:
     return RecordedWorkbench(), None, ("n",)
 
 
-SCENES = (empty, many_jobs, running, errors, results, failure, help_screen, submit)
+def queue() -> Scene:
+    return busy_cluster(), None, ("Q", "j")
+
+
+def queued() -> Scene:
+    return busy_cluster(), None, ("Q", "enter")
+
+
+SCENES = (empty, many_jobs, running, errors, results, failure, help_screen, submit, queue, queued)
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "160x50"])
@@ -86,6 +95,8 @@ def test_the_screen_looks_as_it_did(
             await until(told)
         await still(hand)
         await press(hand, *keys)
+        if scene is queued:
+            await until_drawn(hand, "epoch 29")
         await still(hand)
 
     assert snap_compare(app_on(workbench, open_job), terminal_size=size, run_before=before)

@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import asyncio
+
 from textual.widgets import Input
 
 from jobs.spec import BenchmarkParameters, RunSpec
-from tests.tui.opened import Hand, drawn, notices, opened, press
+from tests.tui.moment import NOW
+from tests.tui.opened import LARGE, Hand, drawn, notices, opened, press, until_drawn, until_gone
 from tests.tui.recorded import RECIPES, RecordedWorkbench, job
-from workbench.model.job import JobState
+from workbench.errors import SchedulerError
+from workbench.model.job import JobSpec, JobState
+from workbench.ports import StartEstimate
 
 
 def newest(workbench: RecordedWorkbench) -> RunSpec:
@@ -106,3 +111,82 @@ async def test_e_resubmits_with_changes() -> None:
         assert ("resubmit", "aaaaaa") in workbench.asked
         assert newest(workbench).seed == 7
         assert newest(workbench).name == "old"
+
+
+def on_a_cluster() -> RecordedWorkbench:
+    workbench = RecordedWorkbench(profiles=("csd3", "local"))
+    workbench.queues.entries["csd3"] = []
+    return workbench
+
+
+async def test_when_a_run_would_start_is_asked_with_one_key_and_forgotten_when_a_field_changes() -> None:
+    workbench = on_a_cluster()
+    workbench.queues.estimates = [StartEstimate(NOW + 7800, "cpu-q-1", "icelake", "")]
+    async with opened(workbench, size=LARGE) as hand:
+        await press(hand, "n", "ctrl+t")
+        await until_drawn(hand, "(in 2h10m) on icelake")
+        assert "would start about" in drawn(hand)
+        assert ("estimate", "csd3") in workbench.queues.asked
+        await write(hand, "threads", "2")
+        assert "would start" not in drawn(hand)
+        assert not workbench.known
+        workbench.queues.trouble = SchedulerError("Slurm would refuse this job: Invalid qos: set `qos`.")
+        await press(hand, "ctrl+t")
+        await until_drawn(hand, "Slurm would refuse this job: Invalid qos: set `qos`.")
+
+
+async def test_the_scheduler_is_asked_one_thing_at_a_time() -> None:
+    workbench = on_a_cluster()
+    answer = asyncio.Event()
+    asked = []
+
+    async def estimate(spec: JobSpec, profile: str | None) -> StartEstimate:
+        asked.append(spec.run.threads)
+        await answer.wait()
+        return StartEstimate(NOW, "", "icelake", "")
+
+    workbench.queues.estimate = estimate  # type: ignore[method-assign]
+    async with opened(workbench, size=LARGE) as hand:
+        await press(hand, "n", "ctrl+t", "ctrl+t")
+        await until_drawn(hand, "asking the scheduler")
+        await write(hand, "threads", "2")
+        await press(hand, "ctrl+t")
+        answer.set()
+        await until_gone(hand, "asking the scheduler")
+        assert asked == [1]  # and what it was told is not true of the fields any more
+        assert "would start" not in drawn(hand)
+        await press(hand, "ctrl+t")
+        await until_drawn(hand, "would start about")
+        assert asked == [1, 2]
+
+
+async def test_partition_qos_and_dependency_are_asked_only_of_a_cluster() -> None:
+    workbench = on_a_cluster()
+    async with opened(workbench, size=(100, 60)) as hand:
+        await press(hand, "n")
+        assert "icelake, of the profile" in drawn(hand)
+        await write(hand, "qos", "-x")
+        await press(hand, "ctrl+s")
+        assert "qos should be one word that does not begin with a dash" in drawn(hand)
+        await write(hand, "qos", "intr")
+        await write(hand, "dependency", "afterok:12")
+        await write(hand, "gpus", "0")
+        await press(hand, "ctrl+s")
+        asked = workbench.jobs()[0].spec.resources
+        assert (asked.partition, asked.qos, asked.dependency, asked.gpus) == (None, "intr", "afterok:12", 0)
+        await press(hand, "n")
+        hand.app.screen.query_one("#profile").focus()
+        await press(hand, "enter", "down", "enter")
+        assert "after jobs" not in drawn(hand)
+
+
+async def test_a_field_of_the_recipe_before_is_not_heard_any_more() -> None:
+    workbench = RecordedWorkbench()
+    async with opened(workbench) as hand:
+        await press(hand, "n", "down", "down")
+        screen = hand.app.screen
+        field = next(found for found in screen.query(Input) if found.name == "parameters.n_atoms")
+        await press(hand, "up", "up")
+        screen.post_message(Input.Changed(field, "0"))
+        await press(hand, "enter")
+        assert newest(workbench) == RECIPES["demo"]

@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from jobs.detach.commands import status
-from jobs.detach.queue import places, take_ticket
+from jobs.detach.queue import places, queued, take_ticket
 from jobs.detach.supervisor import _end_by_itself
 from tests.waiting import until
 
@@ -91,6 +91,9 @@ class Host:
         """Asked in this process, as tests do it often; `ask` does it as a command."""
         places.cache_clear()
         return await asyncio.to_thread(status, self.request(job, []))
+
+    async def has_left_queue(self, job: str) -> bool:
+        return self.folder(job) not in [folder for _, folder in queued(self.work / "queue")]
 
     async def reaches(self, job: str, *states: str) -> Record:
         return await until(lambda: self.status(job), lambda known: known["state"] in states)
@@ -258,6 +261,48 @@ async def test_a_job_cancelled_in_the_queue_never_runs(host: Host) -> None:
     host.file("a", "go").touch()
     assert (await host.is_over("c"))["state"] == "COMPLETED"
     assert host.file("b", "stdout.log").read_text() == ""
+
+
+async def test_a_held_job_lets_others_go_first_and_begins_at_the_end_once_it_is_released(host: Host) -> None:
+    await host.submit("first", "until [ -e go ]; do sleep 0.02; done")
+    await host.submit("second", "true")
+    [held] = await host.ask("hold", host.request("second", []))
+    assert (held["state"], held["held_by"]) == ("PENDING", "you")
+    await host.submit("third", "until [ -e go ]; do sleep 0.02; done")
+    host.file("first", "go").touch()
+    await host.reaches("third", "RUNNING")
+    assert (await host.status("second"))["reason"].startswith("held by you")
+    [released] = await host.ask("release", host.request("second", []))
+    assert "held_by" not in released
+    await until(lambda: host.status("second"), lambda known: known["reason"].startswith("waits for a slot"))
+    host.file("third", "go").touch()
+    assert (await host.is_over("second"))["state"] == "COMPLETED"
+
+
+async def test_a_held_job_can_be_cancelled_and_a_job_that_runs_cannot_be_held(host: Host) -> None:
+    await host.submit("first", "sleep 60")
+    await host.reaches("first", "RUNNING")
+    with pytest.raises(Refused, match=r"first does not wait \(running\): only a job that waits can be held"):
+        await host.ask("hold", host.request("first", []))
+    await host.submit("second", "true")
+    await host.ask("hold", host.request("second", []))
+    await until(lambda: host.has_left_queue("second"))
+    await host.cancel("second")
+    assert (await host.is_over("second"))["state"] == "CANCELLED"
+    await host.cancel("first")
+    assert (await host.requeue("second"))["state"] == "PENDING"
+    assert (await host.is_over("second"))["state"] == "COMPLETED"
+
+
+def test_a_home_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path / "none"), "PATH": os.environ["PATH"]}
+    done = subprocess.run(
+        [*COMMAND, "status"], input="", env=env, cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("the home folder cannot be used: No such file or directory")
+    assert "set HOME" in done.stderr
+    assert "Error" not in done.stderr
 
 
 async def test_cancelling_what_is_over_changes_nothing(host: Host) -> None:

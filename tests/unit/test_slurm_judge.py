@@ -10,7 +10,7 @@ import pytest
 from jobs.spec import RunSpec
 from workbench.model.job import Job, JobKey, JobSpec, JobState, JobStatus
 from workbench.model.queue import QueueEntry
-from workbench.schedulers.slurm.judge import LOST_AFTER_S, Absences, clock_offset, is_absent, status_of
+from workbench.schedulers.slurm.judge import LOST_AFTER_S, Absences, Judge, clock_offset, is_absent, status_of
 from workbench.schedulers.slurm.pace import Pace
 from workbench.schedulers.slurm.parse import AccountEntry, Answer, Sentinel
 
@@ -216,3 +216,23 @@ def test_the_queue_is_asked_at_once_for_a_new_job_and_after_something_was_done()
     assert pace.is_due(["a", "b"])
     pace.stir()
     assert pace.is_due(["a"])
+
+
+def test_what_the_queue_says_again_is_not_judged_again_and_what_it_says_anew_is() -> None:
+    judge = Judge()
+    waits = replace(ENTRY, state=JobState.PENDING, said_state="PENDING", reason="Priority")
+    first = judge.statuses([JOB], Answer([waits], now=1000.0), 1000.0)["abc"]
+    assert judge.statuses([JOB], Answer([waits], now=1002.0), 1002.0)["abc"] is first
+    assert judge.statuses([JOB], Answer([ENTRY], now=1004.0), 1004.0)["abc"].state == JobState.RUNNING
+    ended = replace(ENTRY, state=JobState.FAILED, said_state="FAILED")
+    assert judge.statuses([JOB], Answer([ended], now=1006.0), 1006.0)["abc"].exit_code is None
+    answer = Answer([ended], {"12": ACCOUNT}, now=1008.0)
+    assert judge.statuses([JOB], answer, 1008.0)["abc"].exit_code == 2
+
+
+def test_a_clock_that_is_put_right_moves_the_times_of_jobs_that_go_on() -> None:
+    judge = Judge()
+    before = judge.statuses([JOB], Answer([ENTRY], now=1000.0), 1000.0)["abc"]
+    after = judge.statuses([JOB], Answer([ENTRY], now=1000.0), 1600.0)["abc"]
+    assert before.started_at == 1010.0
+    assert after.started_at == 1610.0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from hypothesis import given, settings
@@ -65,6 +66,19 @@ def test_an_answer_is_read() -> None:
     assert answer.sentinels["a"].attempt == 2
     assert answer.failures == {"sacct": "no accounting"}
     assert answer.now == 1700000300
+
+
+def test_what_the_queue_says_again_is_not_read_again() -> None:
+    first = parse_answer(said(["queue", *ROW], ["queue", "124", *ROW[1:]], ["now", "1700000300"]), MARKS)
+    again = Marks("~r1~", "~f1~")
+    data = said(
+        ["queue", "124", *ROW[1:]], ["queue", "123", "N/A", "COMPLETED", *ROW[3:]], ["now", "1700000302"]
+    )
+    data = data.replace(b"~r0~", b"~r1~").replace(b"~f0~", b"~f1~")
+    second = parse_answer(data, again, first)
+    assert second.queue[0] is first.queue[1]
+    assert second.queue[1].state == JobState.COMPLETED
+    assert second == replace(parse_answer(data, again), entries=second.entries)
 
 
 @settings(deadline=None)

@@ -18,11 +18,12 @@ from workbench.errors import (
     Unreachable,
 )
 from workbench.model.link import LinkState, Patience
+from workbench.patience import waiting_for_link
 from workbench.ports import Completed, Prompter, Question
 from workbench.remote.asking import NoPrompter
 from workbench.remote.link_keeper import LinkKeeper, Pace
 from workbench.remote.local import LocalConnection
-from workbench.remote.supervisor import SupervisedConnection, waiting_for_link
+from workbench.remote.supervisor import SupervisedConnection
 
 QUICK = Pace(notice_s=0.2, patience=Patience(first_s=0.01, growth=1.0, steady_s=0.0))
 

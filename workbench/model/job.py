@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
 from jobs.spec import RunSpec
+from jobs.sweep import Value
 
 
 class JobState(StrEnum):
@@ -108,6 +110,23 @@ class JobStatus:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """The place of a job that is a member of a sweep."""
+
+    sweep: str
+    """The sweep's id; the member's own is `SWEEP.INDEX`, and its folder `INDEX` in the sweep's."""
+    title: str
+    """The sweep's name."""
+    index: int
+    size: int
+    """How many members there are."""
+    at: Mapping[str, Value]
+    """The member's values of what the sweep goes over."""
+    submission: int = 1
+    """Which submission of the sweep the member was last part of: above 1 where it was started again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Job:
     """A job as the program knows it."""
 
@@ -124,6 +143,8 @@ class Job:
     resubmitted_from: str | None = None
     as_of: float = 0.0
     """When the status was last heard from the scheduler; 0 for never."""
+    part: Part | None = None
+    """Of which sweep it is a member; None for a job on its own."""
 
     @property
     def state(self) -> JobState:

@@ -47,7 +47,9 @@ class Patience:
     """For so long after a loss, a host that does not answer is tried at least every `lately_most_s`."""
     lately_most_s: float = 1.0
     most_s: float = 45.0
-    steady_s: float = 2.0
+    quick: int = 4
+    """So many attempts in a row before the pauses grow."""
+    steady_s: float = 1.0
     """A connection that lives so long has not failed."""
     broken_logins: int = 3
     """So many logins in a row that end without an answer count as a refusal."""
@@ -62,7 +64,8 @@ class Patience:
             spread: In [0, 1): so that a thousand programs do not come back in the same moment.
         """
         # A power of a large count would not fit a float.
-        pause = min(self.most_s, self.first_s * self.growth ** min(failures, 64))
+        grown = min(max(0, failures - self.quick), 64)
+        pause = min(self.most_s, self.first_s * self.growth**grown)
         if not reached and down_s < self.lately_s:
             pause = min(pause, self.lately_most_s)
         return pause * (0.75 + 0.5 * spread)

@@ -8,6 +8,7 @@ from typing import Literal
 
 ConnectionKind = Literal["local", "asyncssh", "openssh", "paramiko"]
 SchedulerKind = Literal["process", "slurm"]
+NotebookReach = Literal["auto", "hop", "hostname"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,21 @@ class ClusterProfile:
     """Of Slurm: on which kind of node."""
     qos: str = ""
     """Of Slurm; empty for the account's own."""
+    members_at_once: int = 0
+    """Of Slurm: how many members of a sweep run at the same time; 0 for as many as the site lets run."""
     gpus: int = 0
     """For a job that does not say how many."""
     time_limit_minutes: int = 0
     """The most that a job may ask for; 0 where the scheduler is to judge that."""
+    notice_s: int = 10
+    """Within how many seconds a dead connection is noticed."""
+    hosts: Sequence[str] = ()
+    """Login nodes to choose from, where there are several; `host` is what they are called together."""
+    interactive_qos: str = ""
+    """Of Slurm: for sessions; one that lets only one job a user be submitted, as INTR, is renewed only when
+    the last job has ended. Empty for that of other jobs."""
+    interactive_minutes: int = 60
+    """That a session asks for."""
+    notebook_reach: NotebookReach = "auto"
+    """How Jupyter is reached on a node: `hop`, through a command into the node, so that it listens to nobody
+    else; `hostname`, where it listens on the node's name; `auto` is `hop` wherever there is Slurm."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from workbench.model.job import JobState
@@ -88,6 +88,17 @@ class QueueView:
     profile: str
     entries: Sequence[QueueEntry] = ()
     pulse: Pulse = field(default_factory=Pulse)
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What is known that a cluster can be asked for; what the profile takes by itself stands first."""
+
+    partition: Sequence[str] = ()
+    qos: Sequence[str] = ()
+    account: Sequence[str] = ()
+    preset: Mapping[str, str] = field(default_factory=dict)
+    """What the profile asks for where a run does not say, by the names in `Resources`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ import errno
 import os
 import secrets
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, suppress
 from typing import Any, Protocol
 
 from workbench.errors import CommandFailed, ConnectionFailed, FileFailed, LinkLost
@@ -33,6 +33,10 @@ _START = 4
 """So many times longer a host has for its start-up files, before the first command."""
 
 
+class NotForwarded(Exception):
+    """A host does not let channels be forwarded."""
+
+
 class Link(Protocol):
     """An SSH connection on which the user is logged in."""
 
@@ -41,6 +45,14 @@ class Link(Protocol):
 
         Raises:
             ConnectionFailed: The connection is not there any more, or no channel could be had.
+        """
+
+    def channel(self, host: str, port: int) -> AbstractAsyncContextManager[ByteStream] | None:
+        """A channel of the connection's own; none where it has no such.
+
+        Raises:
+            NotForwarded: The host does not allow it; on entering.
+            ConnectionFailed: Nothing answers there; on entering.
         """
 
     async def close(self) -> None:
@@ -180,11 +192,21 @@ class AgentConnection:
     # -- channels ----------------------------------------------------------------------------------
 
     def open_channel(self, host: str, port: int) -> AbstractAsyncContextManager[ByteStream]:
-        """A TCP connection made from the host to `host:port`."""
+        """A TCP connection made from the host to `host:port`; not through the agent where that is faster."""
         return self._channel(host, port)
 
     @asynccontextmanager
     async def _channel(self, host: str, port: int) -> AsyncIterator[ByteStream]:
+        async with AsyncExitStack() as stack:
+            direct = self._link.channel(host, port)
+            if direct is not None:
+                with suppress(NotForwarded):
+                    yield await stack.enter_async_context(direct)
+                    return
+            yield await stack.enter_async_context(self._channel_of_agent(host, port))
+
+    @asynccontextmanager
+    async def _channel_of_agent(self, host: str, port: int) -> AsyncIterator[ByteStream]:
         agent = await self._agent()
         async with agent.task("connect", follows=True, host=host, port=port) as task:
             await task.until(lambda: task.begun)

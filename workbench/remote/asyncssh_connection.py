@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Iterator, Sequence
-from contextlib import AsyncExitStack, contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from workbench.errors import ConnectionFailed, HostKeyRefused, LinkLost
-from workbench.ports import Prompter
+from workbench.ports import ByteStream, Prompter
 from workbench.remote import known_hosts
-from workbench.remote.agent_connection import PING_S, AgentConnection
+from workbench.remote.agent_connection import PING_S, AgentConnection, NotForwarded
 from workbench.remote.login import Login
 from workbench.remote.reach import reach
 from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     import asyncssh
 
 _PIECE = 1 << 16
+_CIPHERS = "^aes128-gcm@openssh.com,aes256-gcm@openssh.com"
+"""Before all others: they cost Python a third of what chacha20 does, which is what limits a tunnel."""
 _TAIL = 2000
 """Bytes of stderr that are kept for a message."""
 
@@ -37,7 +39,7 @@ async def connect(target: SshTarget, prompter: Prompter, *, ping_s: float = PING
         ConnectionFailed: It cannot be reached.
     """
     async with AsyncExitStack() as stack:
-        connection = await _log_in(target, prompter, stack)
+        connection = await _log_in(target, prompter, stack, ping_s)
         return AgentConnection(
             target.alias, _AsyncsshLink(target.alias, connection, stack.pop_all()), ping_s=ping_s
         )
@@ -47,13 +49,14 @@ async def _log_in(
     target: SshTarget,
     prompter: Prompter,
     stack: AsyncExitStack,
+    ping_s: float,
     tunnel: asyncssh.SSHClientConnection | None = None,
 ) -> asyncssh.SSHClientConnection:
     """Log in to a host, through others where the configuration says so; `stack` closes all of them."""
     options = await resolve(target)
     for jump in options.jumps if tunnel is None else ():
-        tunnel = await _log_in(jump, prompter, stack, tunnel)
-    login = _Login(options, prompter, tunnel)
+        tunnel = await _log_in(jump, prompter, stack, ping_s, tunnel)
+    login = _Login(options, prompter, ping_s, tunnel)
     try:
         connection = await login.attempt()
     except HostKeyRefused:
@@ -75,25 +78,36 @@ class _Login(Login):
     """One login to one host."""
 
     def __init__(
-        self, options: SshOptions, prompter: Prompter, tunnel: asyncssh.SSHClientConnection | None
+        self,
+        options: SshOptions,
+        prompter: Prompter,
+        ping_s: float,
+        tunnel: asyncssh.SSHClientConnection | None,
     ) -> None:
         super().__init__(options, prompter)
+        self._ping_s = ping_s
         self._tunnel = tunnel
         self._shown: asyncssh.SSHKey | None = None
         self._accepted: asyncssh.SSHKey | None = None
         self._identities = list(options.identity_files)
         self._agent: asyncssh.SSHAgentClient | None = None
 
+    @property
+    def is_direct(self) -> bool:
+        """Whether it goes to the host itself, and not through something else."""
+        return self._tunnel is None and not self.options.proxy_command
+
     async def attempt(self) -> asyncssh.SSHClientConnection:
         """Connect and log in, once."""
         import asyncssh
 
         options = self.options
+        reached = await self._reached()
         with _translated(self):
             return await asyncssh.connect(
                 options.hostname,
                 options.port,
-                sock=await self._reached(),
+                sock=reached,
                 username=options.user,
                 config=None,
                 tunnel=self._tunnel if self._tunnel is not None else (),
@@ -102,14 +116,20 @@ class _Login(Login):
                 known_hosts=self._known(),
                 client_factory=lambda: _client(self),
                 client_keys=None,
-                keepalive_interval=30,
+                # A dead link ends the forwarded channels too, of which the agent knows nothing.
+                keepalive_interval=self._ping_s,
+                keepalive_count_max=2,
+                encryption_algs=_CIPHERS,
             )
 
     async def _reached(self) -> socket.socket | None:
         """A connection to the host itself; none where it is reached through something else."""
-        if self._tunnel is not None or self.options.proxy_command:
+        if not self.is_direct:
             return None
-        return await reach(self.options.hostname, self.options.port)
+        try:
+            return await reach(self.options.hostname, self.options.port)
+        except OSError as error:
+            raise self.options.unreachable(error) from error
 
     def _known(self) -> asyncssh.SSHKnownHosts:
         import asyncssh
@@ -259,6 +279,8 @@ def _translated(login: _Login) -> Iterator[None]:
     except asyncssh.Error as error:
         raise login.broken_off(where, error.reason) from error
     except OSError as error:
+        if login.is_direct:
+            raise login.broken_off(where, error.strerror or str(error)) from error
         raise login.options.unreachable(error) from error
 
 
@@ -269,12 +291,38 @@ class _AsyncsshLink:
         self._host = host
         self._connection = connection
         self._stack = stack
+        self._forwards = True
 
     async def start(self, shell_command: str) -> _AsyncsshPipe:
         """Have the login shell run a command."""
         with _losing(self._host):
             process = await self._connection.create_process(shell_command, encoding=None)
         return _AsyncsshPipe(self._host, process)
+
+    def channel(self, host: str, port: int) -> AbstractAsyncContextManager[ByteStream] | None:
+        """A forwarded channel, unless the server has refused to forward any."""
+        return self._channel(host, port) if self._forwards else None
+
+    @asynccontextmanager
+    async def _channel(self, host: str, port: int) -> AsyncIterator[ByteStream]:
+        import asyncssh
+
+        try:
+            with _losing(self._host):
+                reader, writer = await self._connection.open_connection(host, port, encoding=None)
+        except LinkLost as error:
+            refused = error.__cause__
+            if not isinstance(refused, asyncssh.ChannelOpenError) or self._connection.is_closed():
+                raise
+            if refused.code == asyncssh.OPEN_ADMINISTRATIVELY_PROHIBITED:
+                self._forwards = False
+                raise NotForwarded from error
+            reason = f"nothing answers at {host}:{port} ({refused.reason})"
+            raise ConnectionFailed(self._host, reason) from error
+        try:
+            yield _AsyncsshChannel(self._host, self._connection, reader, writer)
+        finally:
+            writer.channel.abort()
 
     async def close(self) -> None:
         """End it, and the connections that it goes through."""
@@ -318,6 +366,41 @@ class _AsyncsshPipe:
     def said(self) -> str:
         """The end of its stderr."""
         return self._said.decode(errors="replace").strip()
+
+
+class _AsyncsshChannel:
+    """A forwarded channel."""
+
+    def __init__(
+        self,
+        host: str,
+        connection: asyncssh.SSHClientConnection,
+        reader: asyncssh.SSHReader[bytes],
+        writer: asyncssh.SSHWriter[bytes],
+    ) -> None:
+        self._host = host
+        self._connection = connection
+        self._reader = reader
+        self._writer = writer
+
+    async def read(self, most: int) -> bytes:
+        """At least one byte and at most `most`; none at the end."""
+        with _losing(self._host):
+            data = await self._reader.read(most)
+        if not data and self._connection.is_closed():
+            raise LinkLost(self._host, "the connection was lost")  # what asyncssh takes for an end
+        return data
+
+    async def write(self, data: bytes) -> None:
+        """Send, waiting while the other side is slow."""
+        with _losing(self._host):
+            self._writer.write(data)
+            await self._writer.drain()
+
+    async def write_eof(self) -> None:
+        """Say that nothing more will be sent."""
+        with _losing(self._host):
+            self._writer.write_eof()
 
 
 @contextmanager

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections import deque
@@ -138,7 +139,7 @@ class LinkKeeper:
             left = None if soon else end - loop.time()
             if left is not None and left <= 0:
                 raise self.trouble()
-            await self._change(left)
+            await self._change(None if left == math.inf else left)
         return self._connection
 
     async def reconnect(self) -> None:
@@ -148,6 +149,8 @@ class LinkKeeper:
             ConnectionFailed: There is none after that.
         """
         self._begin()
+        while self._doubted:  # it answers in a moment, or is known to be lost
+            await self._change(None)
         attempts = self.link.attempts
         self._take(self.link.pressed(self._clock()))
         self._stirred.set()
@@ -317,8 +320,10 @@ class LinkKeeper:
             await connection.beat(self._pace.limit_s)
         finally:
             waiting.cancel()
-        self._doubted = False
         self._take(self.link.heard(self._clock()))
+        if self._doubted:
+            self._doubted = False
+            self._signal()
 
     async def _look_around(self) -> None:
         """Find out at once where this machine has slept, or is in another network."""
@@ -378,9 +383,12 @@ class LinkKeeper:
         if not again and (last is None or (last.state, last.why) != (link.state, link.why)):
             self.history.append(LinkChange(link.since, link.state, link.why))
         if before != link:
-            self._changed.set()
-            self._changed = asyncio.Event()
-            self._tell()
+            self._signal()
+
+    def _signal(self) -> None:
+        self._changed.set()
+        self._changed = asyncio.Event()
+        self._tell()
 
     async def _change(self, within_s: float | None) -> None:
         """Until it is in another state."""

@@ -143,6 +143,9 @@ class _OpensshLink:
         process = asyncio.subprocess.Process(transport, protocol, loop)
         return _OpensshPipe(self._target.alias, process, transport)
 
+    def channel(self, host: str, port: int) -> None:
+        """None: where one that `ssh` makes leads, whether anything answers cannot be told."""
+
     async def close(self) -> None:
         """The master is left, for the next time and for the user's terminals."""
 

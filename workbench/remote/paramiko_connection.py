@@ -283,6 +283,9 @@ class _ParamikoLink:
         channel.exec_command(shell_command)
         return channel
 
+    def channel(self, host: str, port: int) -> None:
+        """None: paramiko's are no faster than the agent."""
+
     async def close(self) -> None:
         """End it, and the connections that it goes through."""
         await asyncio.to_thread(_close, self._transports)

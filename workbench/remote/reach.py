@@ -12,11 +12,14 @@ import errno
 import itertools
 import os
 import socket
+import sys
 from typing import TypeAlias
 
 _Address: TypeAlias = tuple[socket.AddressFamily, tuple[object, ...]]
 REACH_S = 5.0
 _AGAIN_S = 1.0
+_TCP_THIN_LINEAR_TIMEOUTS = 16
+"""Of Linux: what is lost of a stream of small messages is sent again at a steady pace."""
 
 
 async def reach(
@@ -59,6 +62,8 @@ async def _connect(family: socket.AddressFamily, address: tuple[object, ...]) ->
         connecting.setblocking(False)
         await asyncio.get_running_loop().sock_connect(connecting, address)
         connecting.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if sys.platform == "linux":
+            connecting.setsockopt(socket.IPPROTO_TCP, _TCP_THIN_LINEAR_TIMEOUTS, 1)
     except BaseException:
         connecting.close()
         raise

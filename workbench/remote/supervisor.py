@@ -3,7 +3,7 @@
 The program starts without a network, and a profile that nobody uses is never logged in to. From its first
 use on, `LinkKeeper` keeps the link up. What is under way when it dies raises `LinkLost`: it may or may
 not have happened, and the caller knows what to do about that. What comes while it is down fails at once,
-unless the caller would rather wait (`waiting_for_link`).
+unless the caller would rather wait (`patience.waiting_for_link`).
 """
 
 from __future__ import annotations
@@ -11,28 +11,17 @@ from __future__ import annotations
 import asyncio
 import shlex
 from collections import deque
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, contextmanager
-from contextvars import ContextVar
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from workbench.errors import LinkLost, WorkbenchError
 from workbench.model.link import LinkCommand, LinkStatus
+from workbench.patience import link_patience_s
 from workbench.ports import ByteStream, Completed, Connection, FileChunk, RemoteProcess
 from workbench.remote.link_keeper import LinkKeeper
 
 _MOST_COMMANDS = 30
 _MOST_LETTERS = 400
-_patience_s: ContextVar[float] = ContextVar("link patience in seconds", default=0.0)
-
-
-@contextmanager
-def waiting_for_link(seconds: float) -> Iterator[None]:
-    """Whatever is asked of a host in here waits so long for a link that is down."""
-    before = _patience_s.set(seconds)
-    try:
-        yield
-    finally:
-        _patience_s.reset(before)
 
 
 class SupervisedConnection:
@@ -59,7 +48,7 @@ class SupervisedConnection:
     @asynccontextmanager
     async def _using(self, doing: str = "") -> AsyncIterator[Connection]:
         """The connection for one call; `doing` is what stands in the list of commands."""
-        connection = await self.keeper.connection(_patience_s.get())
+        connection = await self.keeper.connection(link_patience_s())
         began, outcome = self.keeper.now(), ""
         try:
             yield connection

@@ -168,7 +168,7 @@ class Forward:
                     if not data:
                         break
                     request += data
-        if is_request(request):
+        if is_request(bytes(request)):
             since = self._clock() if self._down_since is None else self._down_since
             writer.write(unreachable(bytes(request), self._name, self._why, since))
             writer.write_eof()

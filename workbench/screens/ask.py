@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, ClassVar
 
 from textual.app import ComposeResult
@@ -25,24 +28,43 @@ class AskScreen(ModalScreen[str]):
     CSS_PATH = "ask.tcss"
     BINDINGS: ClassVar[list[BindingType]] = [("escape", "dismiss", "give up")]
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, question: Question, clock: Callable[[], float] = time.time) -> None:
         super().__init__()
         self._question = question
+        self._clock = clock
 
     def compose(self) -> ComposeResult:
         """The host's own words, and room for the answer."""
         with Vertical():
             yield Static(plain(self._question.text), markup=False)
+            yield Static(id="note", markup=False)
             yield Input(password=self._question.secret)
             yield Static("↵  answer      esc  do not connect", id="answers", markup=False)
 
     def on_mount(self) -> None:
-        """Name the host on the frame."""
+        """Name the host on the frame; say what there is to say to it."""
+        self._draw_note()
+        if self._question.ready_at is not None:
+            self.set_interval(0.5, self._draw_note)
         self.query_one(Vertical).border_title = plain(self._question.host).replace("[", r"\[")
 
     def on_input_submitted(self, message: Input.Submitted) -> None:
         """Close with the answer."""
         self.dismiss(message.value)
+
+    def _draw_note(self) -> None:
+        note = noted(self._question, self._clock())
+        self.query_one("#note", Static).update(note)
+        self.query_one("#note").display = bool(note)
+
+
+def noted(question: Question, now: float) -> str:
+    """What this program says to a question, with how long an answer is still to be waited for."""
+    if question.ready_at is None:
+        return plain(question.note)
+    left = math.ceil(question.ready_at - now)
+    coming = f"the next one is there in {left} s" if left > 0 else "the next one is there"
+    return f"{plain(question.note)}; {coming}"
 
 
 class TrustScreen(ConfirmScreen):

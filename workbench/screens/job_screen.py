@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.screen import Screen
 
-from workbench.messages import Cancel, NewRun, Requeue, Resubmit
+from workbench.messages import Cancel, Hold, NewRun, Requeue, Resubmit
 from workbench.model.job import Job
 
 
@@ -35,6 +35,11 @@ class JobScreen(Screen[None]):
         """End the job."""
         if job := self._job_or_say():
             self.post_message(Cancel(job.id))
+
+    def action_hold(self) -> None:
+        """Keep the job from starting, or let it go."""
+        if job := self._job_or_say():
+            self.post_message(Hold(job.id))
 
     def action_copy_id(self) -> None:
         """Put the job's id on the clipboard."""

@@ -50,19 +50,27 @@ class JobsScreen(JobScreen):
         self._heard_at: float | None = None
         self._counted: tuple[Sequence[Job], Sequence[str]] = ((), _counts(()))
         self._table = JobTable(id="jobs")
+        self._filter = Input(
+            id="filter", placeholder="words in id, name, state, place, model …", compact=True
+        )
+        self._detail = Static(id="detail", markup=False)
+        self._empty = Static(id="empty", markup=False)
+        self._title = Static(id="title", markup=False)
+        self.has_queues = False
+        """Whether there is a cluster whose queue could be shown."""
 
     def compose(self) -> ComposeResult:
         """Title, table, what the selected job is about, filter, keys."""
-        yield Static(id="title", markup=False)
+        yield self._title
         yield self._table
-        yield Static(id="empty", markup=False)
-        yield Static(id="detail", markup=False)
-        yield Input(id="filter", placeholder="words in id, name, state, place, model …", compact=True)
+        yield self._empty
+        yield self._detail
+        yield self._filter
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         """Draw what was given before there was anything to draw on."""
-        self.query_one("#filter").display = False
+        self._filter.display = False
         self._table.focus()
         self._draw()
 
@@ -107,11 +115,14 @@ class JobsScreen(JobScreen):
         """Show all jobs in a cluster's queue."""
         self.post_message(ShowQueue())
 
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Offer the queue only where there is one."""
+        return action != "queue" or self.has_queues
+
     def action_filter(self) -> None:
         """Ask for the words of the filter."""
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        self._filter.display = True
+        self._filter.focus()
 
     def action_order(self) -> None:
         """Order by the next column."""
@@ -125,9 +136,8 @@ class JobsScreen(JobScreen):
 
     def key_escape(self) -> None:
         """Leave the filter, and show all jobs again."""
-        field = self.query_one("#filter", Input)
-        field.value = ""
-        field.display = False
+        self._filter.value = ""
+        self._filter.display = False
         self._table.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
@@ -157,15 +167,14 @@ class JobsScreen(JobScreen):
             self._shown = ordered(self._matching(), self._runs, column, self._now, reverse=self._reverse)
         self._table.show(self._shown, self._runs, self._now, (column, self._reverse))
         self._table.display = bool(self._shown)
-        empty = self.query_one("#empty", Static)
-        empty.display = not self._shown
+        self._empty.display = not self._shown
         if not self._shown:
-            empty.update(_NO_MATCH if self._all else _EMPTY)
+            self._empty.update(_NO_MATCH if self._all else _EMPTY)
         self._draw_title()
         self._draw_detail()
 
     def _matching(self) -> Sequence[Job]:
-        wanted = self.query_one("#filter", Input).value
+        wanted = self._filter.value
         if not wanted.strip():
             return self._all
         for job in self._all:
@@ -186,13 +195,12 @@ class JobsScreen(JobScreen):
             title.append(f"  as of {words.age(self._now - self._heard_at)} ago", "not bold dim")
         if self._trouble:
             title.append(f"  ! {plain(self._trouble)}", "not bold")
-        bar = self.query_one("#title", Static)
-        bar.set_class(bool(self._trouble), "-trouble")
-        bar.update(title)
+        self._title.set_class(bool(self._trouble), "-trouble")
+        self._title.update(title)
 
     def _draw_detail(self) -> None:
         job = self._table.job if self._shown else None
-        self.query_one("#detail", Static).update(_detail(job, self._runs, self._now) if job else "")
+        self._detail.update(_detail(job, self._runs, self._now) if job else "")
 
 
 def _counts(jobs: Sequence[Job]) -> list[str]:

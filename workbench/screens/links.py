@@ -28,12 +28,11 @@ class LinksScreen(Screen[None]):
     COMMANDS_HERE = LINKS
     BINDINGS = bindings(LINKS)
 
-    def __init__(self, key: str) -> None:
+    def __init__(self, key: str, links: Sequence[LinkStatus], now: float) -> None:
         """Name `key` as what the user presses to be connected."""
         super().__init__()
         self._key = key
-        self._links: Sequence[LinkStatus] = ()
-        self._now = 0.0
+        self._links, self._now = links, now
 
     def compose(self) -> ComposeResult:
         """Everything in one scrolling page."""

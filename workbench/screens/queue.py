@@ -40,21 +40,27 @@ class QueueScreen(Screen[None]):
         self._drawn: tuple[object, ...] = ()
         self._shown: Sequence[QueueEntry] = ()
         self._table = QueueTable(id="queue")
+        self._filter = Input(
+            id="filter", placeholder="words in id, name, state, partition, folder …", compact=True
+        )
+        self._detail = Static(id="detail", markup=False)
+        self._empty = Static(id="empty", markup=False)
+        self._title = Static(id="title", markup=False)
         self._status = PollStatus(id="status")
 
     def compose(self) -> ComposeResult:
         """Title, table, what is said of the chosen job, filter, how old it all is, keys."""
-        yield Static(id="title", markup=False)
+        yield self._title
         yield self._table
-        yield Static(id="empty", markup=False)
-        yield Static(id="detail", markup=False)
-        yield Input(id="filter", placeholder="words in id, name, state, partition, folder …", compact=True)
+        yield self._empty
+        yield self._detail
+        yield self._filter
         yield self._status
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
         """Draw what was given before there was anything to draw on."""
-        self.query_one("#filter").display = False
+        self._filter.display = False
         self._table.focus()
         self._draw()
 
@@ -86,7 +92,7 @@ class QueueScreen(Screen[None]):
 
     def action_back(self) -> None:
         """Leave the filter, or else the screen."""
-        field = self.query_one("#filter", Input)
+        field = self._filter
         if not field.display:
             self.dismiss()
             return
@@ -113,9 +119,8 @@ class QueueScreen(Screen[None]):
 
     def action_filter(self) -> None:
         """Ask for the words of the filter."""
-        field = self.query_one("#filter", Input)
-        field.display = True
-        field.focus()
+        self._filter.display = True
+        self._filter.focus()
 
     def action_profile(self, step: int) -> None:
         """Show the queue of another cluster."""
@@ -174,7 +179,7 @@ class QueueScreen(Screen[None]):
 
     def _draw(self) -> None:
         column = COLUMNS[self._column]
-        wanted = self.query_one("#filter", Input).value
+        wanted = self._filter.value
         asked = (self._view.entries, column, self._reverse, wanted)
         if asked != self._drawn or column.moves:
             self._drawn = asked
@@ -182,11 +187,10 @@ class QueueScreen(Screen[None]):
             self._shown = ordered(found, column, self._now, reverse=self._reverse)
         self._table.show(self._shown, self._now, (column, self._reverse))
         self._table.display = bool(self._shown)
-        empty = self.query_one("#empty", Static)
-        empty.display = not self._shown
+        self._empty.display = not self._shown
         if not self._shown:
             asking = self._view.pulse.asked_at is None and not self._trouble
-            empty.update(_NO_MATCH if self._view.entries else _ASKING if asking else _EMPTY)
+            self._empty.update(_NO_MATCH if self._view.entries else _ASKING if asking else _EMPTY)
         self._status.show(self.profile, self._view.pulse, self._now, trouble=self._trouble)
         self._draw_title()
         self._draw_detail()
@@ -201,11 +205,11 @@ class QueueScreen(Screen[None]):
         counts += [f"{foreign:,} not of this program"] if foreign else []
         held = sum(bool(entry.held_by) for entry in entries)
         counts += [f"{held:,} held"] if held else []
-        self.query_one("#title", Static).update(title.append("  " + "  ".join(counts), "not bold"))
+        self._title.update(title.append("  " + "  ".join(counts), "not bold"))
 
     def _draw_detail(self) -> None:
         entry = self.chosen
-        self.query_one("#detail", Static).update(entry_text(entry, self._runs, self._now) if entry else "")
+        self._detail.update(entry_text(entry, self._runs, self._now) if entry else "")
 
 
 def entry_text(entry: QueueEntry, runs: Mapping[str, str], now: float) -> Text:

@@ -30,18 +30,19 @@ class QueuedScreen(Screen[None]):
     BINDINGS = bindings(QUEUED_JOB)
     HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (_WIDE, "-wide")]  # noqa: RUF012  # Textual's own declaration
 
-    def __init__(self, profile: str, entry: QueueEntry, now: float) -> None:
+    def __init__(self, profile: str, entry: QueueEntry, pulse: Pulse, now: float) -> None:
         super().__init__()
         self.profile = profile
-        self._entry, self._now = entry, now
+        self._entry, self._pulse, self._now, self._trouble = entry, pulse, now, ""
+        self._header, self._said = Static(id="header", markup=False), Static("Asking …", markup=False)
         self._log, self._status = LogTail(id="log"), PollStatus(id="status")
 
     def compose(self) -> ComposeResult:
         """State above, facts and output in the middle, how old it is below."""
-        yield Static(id="header", markup=False)
+        yield self._header
         with Container(id="panels"):
             with VerticalScroll(id="facts"):
-                yield Static("Asking …", id="said", markup=False)
+                yield self._said
             yield self._log
         yield self._status
         yield Footer(show_command_palette=False, compact=True)
@@ -59,10 +60,8 @@ class QueuedScreen(Screen[None]):
 
     def show(self, entry: QueueEntry, pulse: Pulse, now: float, *, trouble: str = "") -> None:
         """Draw what the queue says now."""
-        self._entry, self._now = entry, now
-        if self.is_mounted:
-            self._status.show(self.profile, pulse, now, trouble=trouble)
-            self._draw()
+        self._entry, self._pulse, self._now, self._trouble = entry, pulse, now, trouble
+        self._draw()
 
     def show_job(self, job: QueuedJob) -> None:
         """Draw what Slurm says of the job itself."""
@@ -71,7 +70,7 @@ class QueuedScreen(Screen[None]):
         table.add_column(overflow="fold")
         for key, value in job.facts:
             table.add_row(Text(plain(key)), Text(plain(value)))
-        self.query_one("#said", Static).update(table)
+        self._said.update(table)
         self._log.border_subtitle = Text(plain(job.log_path or "it writes no output"))
 
     def show_log(self, data: bytes) -> None:
@@ -124,4 +123,5 @@ class QueuedScreen(Screen[None]):
         text.append(f"{state_text(entry)}  ").append(plain(entry.name), "bold")
         text.append(f"  {plain(entry.id)}  {plain('  '.join(filter(None, facts)))}", "dim")
         text.append("\n").append(plain(entry.why or entry.folder))
-        self.query_one("#header", Static).update(text)
+        self._header.update(text)
+        self._status.show(self.profile, self._pulse, now, trouble=self._trouble)

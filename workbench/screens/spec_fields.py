@@ -3,28 +3,40 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from jobs.spec import RunSpec, SpecError
+from jobs.sweep import SweepSpec, Value, axis_text, sweep_over
 from workbench.model.job import JobSpec, Resources
 
 TIME_LIMIT = "time_limit"
 MEMORY = "memory"
 LINKS = "links"
+SWEEP = "sweep"
+CLUSTER = ("partition", "qos", "account", "gpus", "dependency")
+"""What only a cluster's scheduler is asked for; by the names in `Resources`."""
 _PARAMETERS = "parameters."
+_BETWEEN = "; "
+_SWEEP_HINT = "one run for each: seed=0..4; threads=1,2"
 _LABELS = {
     "name": "name",
     "allow_pickle": "allow pickle",
     TIME_LIMIT: "time limit, minutes",
+    SWEEP: "sweep over",
     MEMORY: "memory, MB",
     LINKS: "links of a chain",
+    "qos": "QOS",
+    "gpus": "GPUs",
+    "dependency": "after jobs",
     "parameters.sizes": "sizes, atoms",
     "parameters.n_atoms": "size, atoms",
     "parameters.n_labelled": "labelled, how many",
     "parameters.labelled": "labelled structures",
 }
+Axes: TypeAlias = Mapping[str, Sequence[Value]]
 _YES = {"yes": True, "true": True, "no": False, "false": False}
 
 
@@ -33,18 +45,22 @@ class SpecField:
     """One line of the form."""
 
     key: str
-    """As in the spec's JSON, with a dot; or one of the resources."""
+    """As in the spec's JSON, with a dot; or `sweep`, or one of the resources."""
     label: str
     text: str
+    hint: str = ""
+    """Shown while there is no text."""
 
 
-def fields_of(spec: RunSpec, resources: Resources) -> list[SpecField]:
-    """The lines of a form that shows this spec."""
+def fields_of(spec: RunSpec, resources: Resources, over: Axes | None = None) -> list[SpecField]:
+    """The lines of a form that shows this spec, and what it is swept over."""
     keys = [item.name for item in fields(RunSpec) if item.name != "parameters"]
     keys += [_PARAMETERS + item.name for item in fields(spec.parameters)]
     record = json.loads(spec.to_json())
     lines = [SpecField(key, _label(key), _text(_value(record, key))) for key in keys]
-    return [*lines, *resource_fields(resources, chains=spec.goes_on)]
+    axes = _BETWEEN.join(axis_text(key, values) for key, values in (over or {}).items())
+    sweep = SpecField(SWEEP, _label(SWEEP), axes, hint=_SWEEP_HINT)
+    return [*lines, sweep, *resource_fields(resources, chains=spec.goes_on), *cluster_fields(resources)]
 
 
 def resource_fields(resources: Resources, *, chains: bool) -> list[SpecField]:
@@ -53,6 +69,11 @@ def resource_fields(resources: Resources, *, chains: bool) -> list[SpecField]:
     if chains:
         texts[LINKS] = str(resources.links)
     return [SpecField(key, _label(key), text) for key, text in texts.items()]
+
+
+def cluster_fields(resources: Resources) -> list[SpecField]:
+    """The lines that only a cluster's scheduler understands."""
+    return [SpecField(key, _label(key), _text(getattr(resources, key))) for key in CLUSTER]
 
 
 def with_resources(resources: Resources, texts: Mapping[str, str]) -> Resources:
@@ -71,7 +92,10 @@ def problems(spec: RunSpec, texts: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for key, text in texts.items():
         try:
-            _changed(spec, Resources(), {key: text})
+            if key == SWEEP:
+                axes_in(spec, text)
+            else:
+                _changed(spec, Resources(), {key: text})
         except SpecError as error:
             found[key] = str(error).removeprefix("The spec's ").removeprefix(_PARAMETERS)
     return found
@@ -83,12 +107,23 @@ def job_spec(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> J
     Raises:
         SpecError: One of them cannot be understood; `problems` says which.
     """
-    return _changed(spec, resources, texts)
+    return _changed(spec, resources, {key: text for key, text in texts.items() if key != SWEEP})
+
+
+def axes_in(spec: RunSpec, text: str) -> Axes:
+    """What `spec` is to be swept over, as in `sizes=24,96; seed=0..2`; nothing for an empty text.
+
+    Raises:
+        SpecError: It cannot be.
+    """
+    axes = [part for part in text.split(_BETWEEN.strip()) if part.strip()]
+    swept = sweep_over(spec, axes)
+    return swept.over if isinstance(swept, SweepSpec) else {}
 
 
 def _changed(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> JobSpec:
     record = json.loads(spec.to_json())
-    asked = {key: text for key, text in texts.items() if key in (TIME_LIMIT, MEMORY, LINKS)}
+    asked = {key: text for key, text in texts.items() if key in (TIME_LIMIT, MEMORY, LINKS, *CLUSTER)}
     for key, text in texts.items():
         if key in asked:
             continue
@@ -101,13 +136,26 @@ def _changed(spec: RunSpec, resources: Resources, texts: Mapping[str, str]) -> J
     return JobSpec(changed, replace(with_resources(resources, asked), cpus=changed.threads))
 
 
-def _asked(key: str, text: str) -> dict[str, int | None]:
+def _asked(key: str, text: str) -> dict[str, int | str | None]:
     """What a line asks the scheduler for, by the name in `Resources`."""
     if key == TIME_LIMIT:
         return {"time_limit_s": _seconds(text)}
     if key == MEMORY:
         return {"memory_mb": _whole(key, text) if text.strip() else None}
+    if key == "gpus":
+        return {"gpus": 0 if text.strip() == "0" else _whole(key, text) if text.strip() else None}
+    if key in CLUSTER:
+        return {key: _word(key, text) if text.strip() else None}
     return {"links": _whole(key, text)}
+
+
+def _word(key: str, text: str) -> str:
+    if not re.fullmatch(r"[^\s-]\S*", text.strip()):
+        raise SpecError(
+            f"The spec's {key} should be one word that does not begin with a dash, not {text!r}."
+            + (" Such as afterok:123." if key == "dependency" else "")
+        )
+    return text.strip()
 
 
 def _whole(key: str, text: str) -> int:

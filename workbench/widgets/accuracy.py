@@ -19,6 +19,9 @@ from workbench.widgets.timing import letter_of, plans_of
 _MARKERS = {"reference": "●", "labels": "◆"}
 _OTHER_MARKER = "■"
 _NAME_WIDTH = 20
+_AXIS_LINES, _FRAME_LINES = 2, 2
+_MOST_ROWS = 10
+"""For which it takes room from the chart beside it."""
 
 
 class ErrorPanel(Chart):
@@ -37,11 +40,14 @@ class ErrorPanel(Chart):
             against = list(dict.fromkeys(row.against for row in rows))
             key = "  ".join(f"{_MARKERS.get(name, _OTHER_MARKER)} to {plain(name)}" for name in against)
             self.border_title = Text(f"force error, meV/Å rms  {key}")
+            self.styles.min_height = min(len(rows), _MOST_ROWS) + _AXIS_LINES + _FRAME_LINES
             self.redraw()
 
     def draw(self, plot: Plot, width: int, height: int) -> str | None:
         """The rows from above, each with its number beside its mark."""
-        rows = self._rows[: max(1, height - 2)]
+        rows = self._rows[: max(1, height - _AXIS_LINES)]
+        left_out = len(self._rows) - len(rows)
+        self.border_subtitle = f"{left_out} more: a taller terminal shows them" if left_out else ""
         errors = [row.force_rmse_mev_per_a for row in rows]
         positive = [error for error in errors if error and error > 0]
         if not rows:

@@ -56,6 +56,25 @@ class ProcessScheduler:
             raise SchedulerError("Only Slurm chains jobs: give this one all the time that it needs.")
         return self._key(await self._start("submit", job, argv=list(argv), env=dict(env)))
 
+    async def submit_sweep(
+        self, members: Sequence[Job], argv: Sequence[str], env: Mapping[str, str]
+    ) -> Mapping[str, JobKey]:
+        """Have `argv` run for each of these members of a sweep when its turn has come; all or none."""
+        part = members[0].part
+        command = "submit" if part is None or part.submission == 1 else "requeue"
+        requests = [self._request(member, argv=list(argv), env=dict(env)) for member in members]
+        try:
+            answers = await self._ask(command, requests)
+        except SchedulerError:
+            # Those before the one that was refused have been started.
+            await self._ask("cancel", requests)
+            raise
+        return {member.id: self._key(answer) for member, answer in zip(members, answers, strict=True)}
+
+    async def cancel_sweep(self, members: Sequence[Job]) -> None:
+        """Ask several members of a sweep to end, the last of the queue first."""
+        await self._ask("cancel", [_request(member) for member in reversed(members)])
+
     async def requeue(
         self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
     ) -> JobKey:
@@ -109,7 +128,10 @@ class ProcessScheduler:
         }
 
     async def _start(self, command: str, job: Job, **more: object) -> Mapping[str, Any]:
-        request = {
+        return (await self._ask(command, [self._request(job, **more)]))[0]
+
+    def _request(self, job: Job, **more: object) -> dict[str, object]:
+        return {
             **_request(job),
             "queue": f"{self._work_folder}/queue",
             "slots": self._slots,
@@ -117,7 +139,6 @@ class ProcessScheduler:
             "grace_s": self._grace_s,
             **more,
         }
-        return (await self._ask(command, [request]))[0]
 
     async def _ask(self, command: str, requests: Sequence[Mapping[str, object]]) -> list[Mapping[str, Any]]:
         """One answer to each request."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
+from operator import is_
 
 from workbench.errors import NotAllowed, SchedulerError
 from workbench.model.queue import QueuedJob, QueueEntry
@@ -22,9 +23,15 @@ class SlurmDesk:
         self._connection = connection
         self.entries: Sequence[QueueEntry] = ()
         """All jobs of the user's at the last poll, by our clock."""
+        self._heard: tuple[Sequence[QueueEntry], float] = ((), 0.0)
 
     def hear(self, queue: Sequence[QueueEntry], offset: float) -> bool:
         """Know what a poll has found; true where a job is new, gone, or in another state."""
+        queue_before, offset_before = self._heard
+        self._heard = queue, offset
+        # What has not changed is the same object from poll to poll.
+        if offset == offset_before and len(queue) == len(queue_before) and all(map(is_, queue, queue_before)):
+            return False
         before = {(entry.id, entry.state, entry.reason) for entry in self.entries}
         self.entries = [_shifted(entry, offset) for entry in queue] if offset else queue
         return before != {(entry.id, entry.state, entry.reason) for entry in self.entries}
@@ -36,7 +43,9 @@ class SlurmDesk:
             SchedulerError: Slurm does not know it, any more or at all.
         """
         # Slurm shows a task, or all of an array, but not a part of one.
-        return parse_job(native_id, await self._ask("show", "shown", native_id.partition("_[")[0]))
+        return parse_job(
+            native_id, await self._ask("show", "shown", "scontrol show job", native_id.partition("_[")[0])
+        )
 
     async def cancel(self, native_id: str, prefix: str = "") -> None:
         """Ask a job to end; one that has ended already is left as it is.
@@ -46,7 +55,7 @@ class SlurmDesk:
             prefix: Of its comment: a job with this number that is another one of ours is left alone.
         """
         with suppress(NotAllowed):
-            await self._ask("cancel", "cancelled", native_id, prefix)
+            await self._ask("cancel", "cancelled", "scancel", native_id, prefix)
 
     async def hold(self, native_id: str, prefix: str = "") -> None:
         """Keep a job that waits from starting.
@@ -54,7 +63,7 @@ class SlurmDesk:
         Raises:
             SchedulerError: It has started, or is gone.
         """
-        await self._ask("hold", "held", native_id, prefix, "hold")
+        await self._ask("hold", "held", "scontrol hold", native_id, prefix, "hold")
 
     async def release(self, native_id: str, prefix: str = "") -> None:
         """Let a job go that is held.
@@ -62,10 +71,10 @@ class SlurmDesk:
         Raises:
             SchedulerError: An administrator holds it, or it is gone.
         """
-        await self._ask("hold", "released", native_id, prefix, "release")
+        await self._ask("hold", "released", "scontrol release", native_id, prefix, "release")
 
-    async def _ask(self, script: str, done: str, native_id: str, *arguments: str) -> str:
-        """Have one thing done to a job, which is `done` then; what Slurm says of it."""
+    async def _ask(self, script: str, done: str, command: str, native_id: str, *arguments: str) -> str:
+        """Have one thing done to a job, which is `done` then, by a command; what Slurm says of it."""
         marks = Marks.new()
         data = await ask(self._connection, script, marks, native_id, *arguments)
         for kind, rest in parse_records(data, marks):
@@ -76,7 +85,8 @@ class SlurmDesk:
             if kind == "failed":
                 said = refusal(" ".join(rest))
                 raise SchedulerError(
-                    f"Job {native_id} could not be {done} ({self._connection.host}): {said}."
+                    f"Job {native_id} could not be {done} on {self._connection.host} "
+                    f"(`{command} {native_id}`): {said}."
                 )
         raise SchedulerError(garbled(self._connection.host, f"`{script}`", data))
 

@@ -81,13 +81,24 @@ def clock_offset(measured: float, before: float) -> float:
     return measured if abs(measured) > _SAME_CLOCK_S else 0.0
 
 
+def token_prefix(job: Job) -> str:
+    """What the comment of a job begins with, in which its submission's number follows."""
+    return f"mw:{job.part.sweep if job.part else job.id}:"
+
+
 def entries_of(job: Job, answer: Answer) -> Sequence[QueueEntry]:
     """What the queue says of a job: one entry, or one for each part of an array."""
+    ours = token_prefix(job)
     if job.key is None:
-        return answer.by_token.get(f"mw:{job.id}", ())
-    named = answer.by_number.get(job.key.native_id, ())
+        if job.part is None:
+            return answer.by_token.get(ours[:-1], ())
+        token = f"{ours}{job.part.submission}"
+        return [entry for entry in answer.of_task(ours[:-1], job.part.index) if entry.token == token]
+    if job.part is None:
+        named = answer.by_number.get(job.key.native_id, ())
+    else:
+        named = answer.of_task(job.key.native_id.partition("_")[0], job.part.index)
     # A site may put words of its own into comments: only another job's token tells against it.
-    ours = f"mw:{job.id}:"
     return [entry for entry in named if entry.token.startswith(ours) or not entry.token.startswith("mw:")]
 
 
@@ -96,7 +107,7 @@ def account_of(job: Job, accounts: Mapping[str, AccountEntry]) -> AccountEntry |
     if job.key is None or (entry := accounts.get(job.key.native_id)) is None:
         return None
     if entry.token.startswith("mw:"):
-        return entry if entry.token.startswith(f"mw:{job.id}:") else None
+        return entry if entry.token.startswith(token_prefix(job)) else None
     if entry.submitted_at is not None and entry.submitted_at < job.key.submitted_at - _OTHER_JOB_S:
         return None
     return entry
@@ -118,6 +129,7 @@ def is_absent(job: Job, answer: Answer) -> bool:
         and not entries_of(job, answer)
         and account_of(job, answer.accounts) is None
         and sentinel_of(job, answer.sentinels) is None
+        and _rest_of_array(job, answer) is None
     )
 
 
@@ -150,6 +162,8 @@ def status_of(job: Job, answer: Answer, *, absent_s: float = 0.0, offset: float 
             exit_code=sentinel.exit_code,
             node=sentinel.node,
         )
+    elif (rest := _rest_of_array(job, answer)) is not None:
+        status = rest
     elif absent_s > LOST_AFTER_S:
         reason = (
             "Slurm has forgotten it and it left nothing behind: killed, or its node went down; start it again"
@@ -159,6 +173,21 @@ def status_of(job: Job, answer: Answer, *, absent_s: float = 0.0, offset: float 
     else:
         return None
     return _shifted(status, offset)
+
+
+def _rest_of_array(job: Job, answer: Answer) -> JobStatus | None:
+    """What is said of the tasks that never started, once they will not any more: Slurm names none of them."""
+    if job.part is None or job.key is None:
+        return None
+    array = job.key.native_id.partition("_")[0]
+    ours = token_prefix(job)
+    for entry in answer.by_number.get(array, ()):
+        if not entry.tasks and entry.state.is_over and entry.token.startswith(ours):
+            return replace(_from_queue([entry]), started_at=None)
+    account = answer.accounts.get(array)
+    if account is not None and account.state.is_over and account.token.startswith(ours):
+        return replace(_from_account(account), started_at=None, exit_code=None)
+    return None
 
 
 def _from_queue(entries: Sequence[QueueEntry]) -> JobStatus:

@@ -110,6 +110,19 @@ class Answer:
                 named[entry.token.rpartition(":")[0]].append(entry)
         return named
 
+    def of_task(self, name: str, index: int) -> Sequence[QueueEntry]:
+        """What the queue says of one task of an array, by the array's number or `mw:ID`."""
+        if name not in self._tasks:
+            self._tasks[name] = defaultdict(list)
+            for entry in self.by_number.get(name) or self.by_token.get(name, ()):
+                for task in parse_tasks(entry.tasks):
+                    self._tasks[name][task].append(entry)
+        return self._tasks[name].get(index, ())
+
+    @cached_property
+    def _tasks(self) -> dict[str, defaultdict[int, list[QueueEntry]]]:
+        return {}
+
 
 @dataclass(frozen=True, slots=True)
 class Submitted:
@@ -198,6 +211,15 @@ def parse_sentinel(text: str) -> Sentinel | None:
         return None
 
 
+def parse_tasks(text: str) -> Iterator[int]:
+    """The tasks of an array as Slurm writes them: `7`, `0-3,8%2`, `[0-9:3]`; none where it says none."""
+    for part in text.strip("[]").partition("%")[0].split(","):
+        found = re.fullmatch(r"(\d{1,7})(?:-(\d{1,7})(?::(\d{1,7}))?)?", part.strip(), re.ASCII)
+        if found:
+            first, step = int(found[1]), int(found[3] or 1) or 1
+            yield from range(first, int(found[2] or first) + 1, step)
+
+
 @lru_cache(maxsize=4096)
 def parse_time(text: str) -> float | None:
     """Seconds since 1970, from the same in digits or from ISO 8601 in UTC; none for no time."""
@@ -278,20 +300,21 @@ def _accounts(text: str) -> Iterator[tuple[str, AccountEntry]]:
             continue
         native_id, said, exit_code, submitted, started, ended, node, token, _ = fields
         state = job_state(said)
-        yield (
-            native_id,
-            AccountEntry(
-                native_id=native_id,
-                state=state,
-                said_state=said,
-                exit_code=parse_exit(exit_code) if state.is_over else None,
-                submitted_at=parse_time(submitted),
-                started_at=parse_time(started),
-                ended_at=parse_time(ended),
-                node=_text(node),
-                token=_text(token),
-            ),
+        entry = AccountEntry(
+            native_id=native_id,
+            state=state,
+            said_state=said,
+            exit_code=parse_exit(exit_code) if state.is_over else None,
+            submitted_at=parse_time(submitted),
+            started_at=parse_time(started),
+            ended_at=parse_time(ended),
+            node=_text(node),
+            token=_text(token),
         )
+        yield native_id, entry
+        array, several, tasks = native_id.partition("_[")
+        if several:  # tasks that never started are told of together
+            yield from ((f"{array}_{task}", entry) for task in parse_tasks(tasks))
 
 
 def _whole(text: str) -> int | None:

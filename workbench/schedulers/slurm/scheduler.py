@@ -12,19 +12,21 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import re
+import logging
 import time
 import zlib
+from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from workbench.errors import SchedulerError, SubmissionUnclear
 from workbench.model.job import Job, JobKey, JobStatus
 from workbench.model.pulse import Pulse
+from workbench.model.sweep import sweep_of
 from workbench.ports import Connection, StartEstimate
 from workbench.schedulers.slurm.asking import ask, garbled
 from workbench.schedulers.slurm.desk import SlurmDesk
-from workbench.schedulers.slurm.judge import Judge
+from workbench.schedulers.slurm.judge import Judge, token_prefix
 from workbench.schedulers.slurm.pace import Pace
 from workbench.schedulers.slurm.parse import (
     ACCOUNT_FIELDS,
@@ -37,8 +39,10 @@ from workbench.schedulers.slurm.parse import (
     parse_records,
     parse_submitted,
 )
-from workbench.schedulers.slurm.render import SlurmSettings, render
+from workbench.schedulers.slurm.render import SlurmSettings, render, tasks_text
 from workbench.schedulers.slurm.states import refusal
+
+log = logging.getLogger(__name__)
 
 
 class SlurmScheduler:
@@ -59,6 +63,7 @@ class SlurmScheduler:
         """How often the queue is asked for."""
         self._judge = Judge()
         self._answer = Answer()
+        self._accounting_said = ""
         self._heard_at: float | None = None
         self._took_s = 0.0
         self.desk = SlurmDesk(connection)
@@ -79,6 +84,24 @@ class SlurmScheduler:
         script = render(job, argv, env, self._settings).encode()
         return await self._submit(job, 1, script)
 
+    async def submit_sweep(
+        self, members: Sequence[Job], argv: Sequence[str], env: Mapping[str, str]
+    ) -> Mapping[str, JobKey]:
+        """Put these members of a sweep into the queue as one array; once, however often it is asked for.
+
+        Raises:
+            SchedulerError: Slurm, or the host's file system, has refused it.
+            SubmissionUnclear: It may be in the queue or not; asking again finds that out.
+        """
+        whole = sweep_of(members)
+        parts = [member.part for member in members if member.part is not None]
+        script = render(whole, argv, env, self._settings, tasks=tasks_text(part.index for part in parts))
+        key = await self._submit(whole, parts[0].submission, script.encode())
+        return {
+            member.id: replace(key, native_id=f"{key.native_id}_{part.index}")
+            for member, part in zip(members, parts, strict=True)
+        }
+
     async def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """What is new of these jobs: one command, however many they are, or none while it is too early."""
         if not self.pace.is_due(job.id for job in jobs):
@@ -88,7 +111,10 @@ class SlurmScheduler:
         self._heard_at, self._took_s = self._clock(), time.monotonic() - began
         statuses = self._judge.statuses(jobs, answer, self._heard_at)
         news = "squeue" not in answer.failures and self.desk.hear(answer.queue, self._judge.offset)
-        changed = news or any(statuses.get(job.id, job.status) != job.status for job in jobs)
+        changed = news or any(
+            (status := statuses.get(job.id)) is not job.status and status not in (None, job.status)
+            for job in jobs
+        )
         self.pace.asked((job.id for job in jobs), changed=changed)
         return statuses
 
@@ -112,12 +138,20 @@ class SlurmScheduler:
         if answer.now is None:
             raise SchedulerError(garbled(self._connection.host, "the poll", data))
         self._answer = answer
+        self._note(answer.failures.get("sacct", ""))
         failed = answer.failures.get("squeue")
         if failed is not None and not answer.accounts and not answer.sentinels:
             raise SchedulerError(
-                f"{self._connection.host} could not say what is in the queue (`squeue`): {refusal(failed)}."
+                f"{self._connection.host} could not say what is in the queue (`squeue -t all`): "
+                f"{refusal(failed)}."
             )
         return answer
+
+    def _note(self, said: str) -> None:
+        """Have it in the log, once, that the accounting fails: everything goes on without it."""
+        if said and said != self._accounting_said:
+            log.warning("%s: `sacct -X -j …` failed: %s.", self._connection.host, refusal(said))
+        self._accounting_said = said
 
     def attend(self, looking: bool) -> None:
         """Ask more rarely while nobody looks."""
@@ -130,7 +164,17 @@ class SlurmScheduler:
     async def cancel(self, job: Job) -> None:
         """Ask a job to end; one that has ended already is left as it is."""
         self.pace.stir()
-        await self.desk.cancel(_number(job), _prefix(job))
+        await self.desk.cancel(_number(job), token_prefix(job))
+
+    async def cancel_sweep(self, members: Sequence[Job]) -> None:
+        """Ask several members of a sweep to end: one command for each array that they are tasks of."""
+        self.pace.stir()
+        arrays: defaultdict[str, list[int]] = defaultdict(list)
+        for member in members:
+            array, _, task = _number(member).partition("_")
+            arrays[array].append(int(task))
+        for array, tasks in arrays.items():
+            await self.desk.cancel(f"{array}_[{tasks_text(tasks)}]", token_prefix(members[0]))
 
     async def hold(self, job: Job) -> None:
         """Keep a job that waits from starting.
@@ -139,7 +183,7 @@ class SlurmScheduler:
             SchedulerError: It has started, or is gone.
         """
         self.pace.stir()
-        await self.desk.hold(_number(job), _prefix(job))
+        await self.desk.hold(_number(job), token_prefix(job))
 
     async def release(self, job: Job) -> None:
         """Let a job go that is held.
@@ -148,7 +192,7 @@ class SlurmScheduler:
             SchedulerError: An administrator holds it, or it is gone.
         """
         self.pace.stir()
-        await self.desk.release(_number(job), _prefix(job))
+        await self.desk.release(_number(job), token_prefix(job))
 
     async def requeue(
         self, job: Job, argv: Sequence[str] = (), env: Mapping[str, str] | None = None
@@ -164,7 +208,9 @@ class SlurmScheduler:
         self.pace.stir()
         marks = Marks.new()
         how = "anew" if script else "as-it-was"
-        data = await ask(self._connection, "requeue", marks, job.key.native_id, _prefix(job), job.folder, how)
+        data = await ask(
+            self._connection, "requeue", marks, job.key.native_id, token_prefix(job), job.folder, how
+        )
         submitted = parse_submitted(data, marks)
         if submitted is not None and submitted.outcome == "job":
             return self._key(submitted)
@@ -188,7 +234,10 @@ class SlurmScheduler:
                 at = estimate.starts_at
                 return replace(estimate, starts_at=None if at is None else at + self._judge.offset)
             if kind == "refused" and len(rest) == 1:
-                raise SchedulerError(f"Slurm would refuse this job: {refusal(rest[0])}.")
+                raise SchedulerError(
+                    f"{self._connection.host} would not take this job (`sbatch --test-only run.sh`): "
+                    f"{refusal(rest[0])}."
+                )
         raise SchedulerError(garbled(self._connection.host, "the estimate", data))
 
     # -- inside ----------------------------------------------------------------------------------
@@ -196,20 +245,20 @@ class SlurmScheduler:
     async def _submit(self, job: Job, number: int, script: bytes) -> JobKey:
         self.pace.stir()
         marks = Marks.new()
-        asked = (job.folder, str(number), f"{_prefix(job)}{number}", _name(job), str(len(script)))
+        asked = (job.folder, str(number), f"{token_prefix(job)}{number}", _name(job), str(len(script)))
         data = await ask(self._connection, "submit", marks, *asked, stdin=script)
         submitted = parse_submitted(data, marks)
         if submitted is None:
             raise SubmissionUnclear(garbled(self._connection.host, "the submission", data))
         if submitted.outcome == "refused":
             raise SchedulerError(
-                f"Slurm on {self._connection.host} refused the job (`sbatch run.sh` in {job.folder}): "
+                f"{self._connection.host} did not take the job (`sbatch run.sh` in {job.folder}): "
                 f"{refusal(submitted.said)}."
             )
         if submitted.outcome == "unclear":
             raise SubmissionUnclear(
-                f"It is not known whether {self._connection.host} has taken job {job.id} "
-                f"({refusal(submitted.said)}): it is asked again, and never submitted twice."
+                f"It is not known whether {self._connection.host} has taken job {job.id} (`sbatch run.sh` in "
+                f"{job.folder}: {refusal(submitted.said)}): it is asked again, and never submitted twice."
             )
         return self._key(submitted)
 
@@ -224,12 +273,8 @@ def _read(data: bytes, marks: Marks, before: Answer) -> Answer:
 
 def _line(job: Job) -> str:
     # A folder that would break the line is not looked into.
-    folder = "" if re.search(r"[\t\n]", job.folder) else job.folder
+    folder = "" if "\t" in job.folder or "\n" in job.folder else job.folder
     return f"{job.id}\t{job.key.native_id if job.key else '-'}\t{folder}\n"
-
-
-def _prefix(job: Job) -> str:
-    return f"mw:{job.id}:"
 
 
 def _name(job: Job) -> str:

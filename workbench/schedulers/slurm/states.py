@@ -90,8 +90,16 @@ _ENDED = {
     JobState.PREEMPTED: "it had to make way for another job: start it again, or take another QOS",
 }
 
-_KILLED = 128 + 9
+_EXITS = {
+    72: "its folder could not be entered on the node: look at the work folder, and start it again",
+    73: "its folder could not be written on the node: make room there, and start it again",
+    126: "its command could not be run: look at its log, and at `python` and `setup` of the profile",
+    127: "its command was not found: look at its log, and at `python` and `setup` of the profile",
+    128 + 9: "it was killed (signal 9), as it happens where memory runs out: ask for more memory",
+}
+"""Of the batch script, and of the shell in it, where they say more than that it failed."""
 
+_NO_COMMANDS = "add the folder of Slurm's commands to PATH in ~/.bash_profile there, or set `scheduler`"
 _REFUSALS = (
     (
         "invalid account",
@@ -107,6 +115,7 @@ _REFUSALS = (
     ("qosmaxwall", "ask for less time: this QOS does not give so much"),
     ("time limit", "ask for less time: the partition does not give so much"),
     ("violates accounting", "ask for less time or fewer jobs: a limit of the account or the QOS is reached"),
+    ("more processors requested", "ask for fewer cores: no node of the partition has so many"),
     ("requested node configuration is not available", "ask for less: no node of the partition has so much"),
     ("memory specification", "ask for less memory: no node of the partition has so much"),
     ("generic resource", "ask for GPUs only in a partition that has them"),
@@ -114,11 +123,21 @@ _REFUSALS = (
     ("already finished", "it has ended by itself"),
     ("no longer pending", "it has started already"),
     ("invalid job id", "Slurm does not know it any more, or never did"),
-    ("permission denied", "the account or partition is not yours: choose another one in the profile"),
+    ("not permitted to use this partition", "set `partition` or `account` of the profile to another one"),
+    ("permission denied", "set `work_folder` of the profile to a folder that you may write to"),
+    ("read-only file system", "set `work_folder` of the profile to a folder that you may write to"),
     ("disk quota", "make room in your home and work folder"),
     ("no space left", "make room in your home and work folder"),
+    ("can't cd to", "the run's folder is gone, or cannot be entered: resubmit the run"),
+    ("unable to contact slurm controller", "Slurm is down or restarts: wait, as a rule some minutes"),
+    ("munge", "the host cannot prove to Slurm who you are: tell the site, or take another login node"),
+    ("problem talking to the database", "the accounting is down: wait, what runs is followed without it"),
+    ("accounting storage is disabled", "the site keeps no accounts: what runs is followed without them"),
+    ("sbatch': no such file", _NO_COMMANDS),
+    (": not found", _NO_COMMANDS),
+    ("command not found", _NO_COMMANDS),
 )
-"""Part of what sbatch says, in lower case, and what to do about it."""
+"""Part of what is said on stderr, in lower case, and what to do about it."""
 
 
 @lru_cache(maxsize=256)
@@ -144,13 +163,13 @@ def ending(state: JobState, said: str = "", exit_code: int | None = None) -> str
     by = re.search(r"CANCELLED by (\d+)", said)
     if by:
         return f"cancelled by user {by[1]}"
-    if state == JobState.FAILED and exit_code == _KILLED:
-        return "it was killed (signal 9), as it happens where memory runs out: ask for more memory"
+    if state == JobState.FAILED and exit_code in _EXITS:
+        return _EXITS[exit_code]
     return _ENDED.get(state, "")
 
 
 def refusal(said: str) -> str:
-    """What sbatch said, and what to do about it."""
+    """What a command of Slurm's said on its stderr, and what to do about it."""
     text = _sentence(said)
     for part, advice in _REFUSALS:
         if part in text.lower():
@@ -158,7 +177,10 @@ def refusal(said: str) -> str:
     return text
 
 
-_FRAME = re.compile(r"^(?:s[a-z_]+ (?=error: )|s[a-z]+: )?(?:error: |fatal: )?| for job \S+$")
+_FRAME = re.compile(
+    r"^mace-workbench-[a-z]+: (?:line )?\d+: |^(?:s[a-z_]+ (?=error: )|s[a-z]+: )?(?:error: |fatal: )?|"
+    r" for job \S+$"
+)
 """What the commands put around what they have to say."""
 
 

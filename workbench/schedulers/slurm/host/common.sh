@@ -16,10 +16,10 @@ say() {
     printf '\n'
 }
 
-# The number of the job whose comment is $1; nothing where there is none.
+# The number of the job, or of the array, whose comment is $1; nothing where there is none.
 job_of_token() {
     {
-        squeue -h -u "$user" -t all -o "%A$field%k"
+        squeue -h -u "$user" -t all -o "%F$field%k"
         sacct -X -n -P -u "$user" -S now-7days --delimiter="$field" --format=JobID,Comment 2>/dev/null
-    } | awk -F "$field" -v token="$1" '$2 == token { print $1; exit }'
+    } | awk -F "$field" -v token="$1" '$2 == token { sub(/_.*/, "", $1); print $1; exit }'
 }

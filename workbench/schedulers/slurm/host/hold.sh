@@ -2,7 +2,7 @@
 # begin with PREFIX, for then another job has got its number.
 native_id=$1 prefix=$2 what=$3
 if [ -n "$prefix" ]; then
-    comment=$(squeue -h -u "$user" -t all -o "%F$field%k" | awk -F "$field" -v id="$native_id" '$1 == id { print $2; exit }')
+    comment=$(squeue -h -u "$user" -t all -o "%F$field%k" | awk -F "$field" -v id="${native_id%%_*}" '$1 == id { print $2; exit }')
     case $comment in
     "$prefix"* | '' | '(null)') ;;
     mw:*)

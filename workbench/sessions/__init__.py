@@ -1,0 +1,1 @@
+"""Interactive sessions: shells and notebooks on nodes, which outlive terminals, links and jobs."""
