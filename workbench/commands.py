@@ -109,6 +109,7 @@ JOBS = (
     Command("filter", "slash", "filter", "Show the jobs with these words only; esc shows all again"),
     Command("order", "o", "order", "Order by the next column", footer=False),
     Command("reverse", "O", "reverse", "Turn the order round", footer=False),
+    Command("ask", "f5", "ask now", "Ask the schedulers now, whatever the pace", footer=False),
     Command("queue", "Q", "queue", "All your jobs in a cluster's queue, also those started by hand"),
 )
 QUEUE = (
@@ -149,6 +150,22 @@ RUN = (
     Command("panel('error')", "2", "error", "The chart of errors", footer=False),
     Command("panel('results')", "3", "results", "The table of results", footer=False),
     Command("panel('log')", "4", "log", "What the run prints", footer=False),
+    Command("next_panel(1)", "tab", "next panel", "The next panel", footer=False),
+    Command("next_panel(-1)", "shift+tab", "last panel", "The panel before", footer=False),
+)
+SWEEP = (
+    Command("back", "escape", "jobs", "Back to the jobs"),
+    Command("open", "enter", "open", "Open the run of the selected member"),
+    Command(
+        "resubmit_failed", "r", "resubmit failed", "Start the members again that have failed, and only those"
+    ),
+    Command("requeue", "R", "again", "Start the selected member again, where it is over"),
+    Command("cancel", "c", "cancel", "End the selected member, after a question"),
+    Command("cancel_all", "C", "cancel all", "End every member, after a question"),
+    Command("copy_id", "y", "copy id", "Put the member's id on the clipboard", footer=False),
+    Command("panel('members')", "1", "members", "The table of members", footer=False),
+    Command("panel('chart')", "2", "chart", "The chart over what the sweep goes over", footer=False),
+    Command("panel('results')", "3", "results", "The table of results, folded", footer=False),
     Command("next_panel(1)", "tab", "next panel", "The next panel", footer=False),
     Command("next_panel(-1)", "shift+tab", "last panel", "The panel before", footer=False),
 )

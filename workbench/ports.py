@@ -325,6 +325,20 @@ class Queues(Protocol):
         """When a run would start if it were submitted now; nothing is submitted."""
 
 
+class Outbox(Protocol):
+    """What waits for a host that cannot be reached, and is done as soon as it can."""
+
+    def submit(self, spec: JobSpec, profile: str, *, resubmitted_from: str | None = None) -> Job:
+        """Have a run started then."""
+
+    def cancel(self, job: Job) -> Job:
+        """Have a job ended then; one that waits there itself is forgotten at once.
+
+        Raises:
+            NotAllowed: The job is over already.
+        """
+
+
 class SessionDesk(Protocol):
     """Interactive sessions and tunnels: what the user wants, and has. Implemented in `sessions.desk`."""
 
@@ -362,6 +376,10 @@ class Workbench(Protocol):
     @property
     def queues(self) -> Queues:
         """The queues of the clusters."""
+
+    @property
+    def outbox(self) -> Outbox:
+        """What waits for a host that cannot be reached."""
 
     @property
     def desk(self) -> SessionDesk:
