@@ -99,6 +99,9 @@ async def _serve(services: Services, wanted: Session, arguments: argparse.Namesp
         await services.refresh()
         await desk.tend([wanted.id])
         view = desk.view(desk.session(wanted.id))
+        if (elsewhere := desk.served_elsewhere(wanted.id)) is not None and view.session.local_port:
+            print(f"It is served by process {elsewhere} already.", file=sys.stderr)
+            return _said(desk, view.session, arguments, view.session.url)
         if (line := _line(view)) != shown:
             shown = line
             print(line, file=sys.stderr, flush=True)

@@ -72,7 +72,7 @@ async def _clicked(browser: Tab) -> object:
 
 
 def _notebook() -> bytes:
-    cells = [
+    cells: list[dict[str, object]] = [
         {
             "cell_type": "code",
             "source": code,

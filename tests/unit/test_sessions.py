@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import signal
 import stat
 import subprocess
 import sys
@@ -217,6 +218,25 @@ async def test_the_commands_print_what_scripts_can_read(env: Mapping[str, str]) 
     await _output(*command, "tunnel", "close", said["name"], env=env)
     assert await serving.wait() == 0  # closed by another program, it has nothing left to do
     assert json.loads(await _output(*command, "session", "list", "--json", env=env)) == []
+
+
+async def test_a_notebook_that_is_started_by_a_command_outlives_it(env: Mapping[str, str]) -> None:
+    command = [sys.executable, "-m", "workbench", "session"]
+    serving = await asyncio.create_subprocess_exec(
+        *command, "start", "--no-browser", cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE
+    )
+    assert serving.stdout is not None
+    url = (await serving.stdout.readline()).decode().strip()
+    (listed,) = json.loads(await _output(*command, "list", "--json", env=env))
+    assert url == listed["url"] == (await _output(*command, "url", listed["id"], env=env)).strip()
+    assert "token" not in listed
+    assert listed["served_by"] == serving.pid
+    serving.send_signal(signal.SIGINT)
+    assert await serving.wait() == 130
+    async with opened(env) as services:  # another program goes on with it, at the same port
+        found = await ready(services, services.desk.session(listed["id"]))
+        assert found.session.url == url
+        assert (await Browser(found.session).get("/api/kernels"))[0] == 200
 
 
 def test_an_entry_of_another_program_is_seen_at_once(tmp_path: Path) -> None:

@@ -40,6 +40,7 @@ class SessionsOnScreens:
         self._say = say
         self._screen: SessionsScreen | None = None
         self._told: dict[str, float] = {}
+        self._troubles: dict[str, str] = {}
         self._to_open: set[str] = set()
         """Notebooks that were started here, and are to be shown when they are ready."""
 
@@ -53,6 +54,7 @@ class SessionsOnScreens:
             self.draw()
             for view in self._desk.sessions():
                 self._warn(view)
+                self._say_trouble(view)
                 if view.state == "ready" and view.session.id in self._to_open:
                     self._to_open.discard(view.session.id)
                     await self._doing("browse", view.session.id)
@@ -146,6 +148,12 @@ class SessionsOnScreens:
             self._say(f"Copied the URL of session {session.id}, with its token.")
         else:
             self._say(f"Session {session.id} has no URL.", failed=True)
+
+    def _say_trouble(self, view: SessionView) -> None:
+        """What stands in the way of one, when it is new: the next turn may know no more of it."""
+        if view.trouble and self._troubles.get(view.session.id) != view.trouble:
+            self._say(view.trouble, failed=True)
+        self._troubles[view.session.id] = view.trouble
 
     def _warn(self, view: SessionView) -> None:
         due = warning_due(view.left_s(self._clock()), self._told.get(view.session.id))

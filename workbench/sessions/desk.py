@@ -18,7 +18,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from jobs.spec import RunSpec, SessionParameters
-from workbench.errors import LinkLost, NotAllowed, NotFound, SubmissionUnclear, WorkbenchError
+from workbench.errors import (
+    LinkLost,
+    NotAllowed,
+    NotFound,
+    SchedulerError,
+    SubmissionUnclear,
+    WorkbenchError,
+)
 from workbench.model.job import Job, JobState, Resources
 from workbench.model.session import Kernel, Session, SessionKind, SessionView
 from workbench.model.tunnel import Tunnel, TunnelStatus
@@ -35,6 +42,8 @@ log = logging.getLogger(__name__)
 _ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
 _ID_LENGTH = 4
 _KERNELS_EVERY_S = 10.0
+_KERNELS_S = 10.0
+"""How long Jupyter has to say which kernels there are."""
 _TOKEN_BYTES = 32
 _PAGE = """\
 <!doctype html>
@@ -257,9 +266,9 @@ class Desk:
         job = self._job_of(session)
         if session.kind is not SessionKind.JUPYTER or job is None or job.state is not JobState.RUNNING:
             return 0
-        with suppress(WorkbenchError):
+        with suppress(WorkbenchError, TimeoutError):
             way = self.way(session)
-            async with way.channel() as channel:
+            async with asyncio.timeout(_KERNELS_S), way.channel() as channel:
                 assert way.place is not None
                 return sum(one.busy for one in await kernels(channel, way.place.base_url, session.token))
         return 0
@@ -391,7 +400,12 @@ class Desk:
         if session.next_job:
             return self._book.keep_session(replace(session, job=session.next_job, next_job=""))
         if session.renews and self._book.claim(session.id):
-            return await self._renewed(session, job)
+            try:
+                return await self._renewed(session, job)
+            except SchedulerError:
+                # Asked for once, and refused: it is for the user to try again.
+                self._book.keep_session(replace(self.session(session.id), renews=False))
+                raise
         return session
 
     async def _follow(self, session: Session, job: Job) -> None:
@@ -418,9 +432,11 @@ class Desk:
         now = asyncio.get_running_loop().time()
         asked = self._kernels.get(session.id)
         if asked is None or now - asked[0] >= _KERNELS_EVERY_S:
-            async with way.channel() as channel:
-                assert way.place is not None
-                found = await kernels(channel, way.place.base_url, session.token)
+            found: tuple[Kernel, ...] = ()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_KERNELS_S), way.channel() as channel:
+                    assert way.place is not None
+                    found = await kernels(channel, way.place.base_url, session.token)
             self._kernels[session.id] = (now, found)
 
     async def _listen(self, entry: Session | Tunnel) -> bool:

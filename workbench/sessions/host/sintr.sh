@@ -4,7 +4,7 @@
 token=$1 place=$2
 shift 2
 umask 077
-mkdir -p -- "$place" || exit
+mkdir -- "$place" || exit
 user=$(id -un)
 
 quoted=''
