@@ -9,7 +9,7 @@ from workbench.errors import WorkbenchError
 from workbench.following import Following
 from workbench.messages import ActOnQueued, AskEstimate, Cancel, OpenQueued, OpenRun
 from workbench.model.job import JobState
-from workbench.model.queue import QueueEntry
+from workbench.model.queue import QueueEntry, QueueView
 from workbench.model.sweep import folded
 from workbench.plain import plain
 from workbench.ports import Workbench
@@ -79,6 +79,12 @@ class Watching:
             self._queued.show(entry, view.pulse, now, trouble=trouble)
             if (entry.state, entry.node) != self._told:
                 self._follow(self._queued)
+
+    def asked_last(self) -> QueueView | None:
+        """The queue that was heard of last; none before the first."""
+        views = map(self._workbench.queues.view, self._workbench.queues.profiles())
+        heard = [view for view in views if view.pulse.asked_at is not None]
+        return max(heard, key=lambda view: view.pulse.asked_at or 0.0, default=None)
 
     def show_queued(self, message: OpenQueued) -> None:
         """Show one job, and follow its output."""

@@ -26,6 +26,7 @@ from jobs.spec import BenchmarkParameters, ProfileParameters, RunSpec
 from jobs.sweep import SweepSpec
 from tests.tui.moment import NOW
 from tests.tui.recorded_queues import RecordedQueues
+from tests.tui.recorded_sessions import RecordedDesk
 from workbench.again import Again, again
 from workbench.errors import NotAllowed, NotFound, WorkbenchError
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Part, Resources
@@ -55,6 +56,23 @@ _PROVENANCE: Mapping[str, Json] = {
 }
 
 
+class RecordedOutbox:
+    """Implements `ports.Outbox`."""
+
+    def __init__(self, workbench: RecordedWorkbench) -> None:
+        self._workbench = workbench
+
+    def submit(self, spec: JobSpec, profile: str, *, resubmitted_from: str | None = None) -> Job:
+        self._workbench.asked.append(("submit later", resubmitted_from or ""))
+        job = self._workbench._start(spec, profile, resubmitted_from=resubmitted_from)
+        self._workbench.known[job.id] = replace(job, status=JobStatus(JobState.WAITS_FOR_LINK))
+        return self._workbench.known[job.id]
+
+    def cancel(self, job: Job) -> Job:
+        self._workbench.asked.append(("cancel later", job.id))
+        return job
+
+
 class RecordedWorkbench:
     """Implements `ports.Workbench`; `events` of a job are what its `events.jsonl` would hold."""
 
@@ -66,6 +84,8 @@ class RecordedWorkbench:
         """Raised by whatever asks, while it is set."""
         self.logs: dict[str, bytes] = {}
         self.queues = RecordedQueues(self)
+        self.outbox = RecordedOutbox(self)
+        self.desk = RecordedDesk(self.asked)
         self.known_links: Sequence[LinkStatus] = ()
         self.tell_of_links: Callable[[], None] = lambda: None
         self._profiles = profiles
