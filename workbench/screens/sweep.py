@@ -74,6 +74,10 @@ class SweepScreen(JobScreen):
         self._show_panel("members")
         self.show(self.sweep, self._runs, self._now)
 
+    def on_resize(self) -> None:
+        """Fit the bar of the progress, which has no width before the first layout."""
+        self.call_after_refresh(lambda: self.show(self.sweep, self._runs, self._now))
+
     @property
     def chosen_job(self) -> Job | None:
         """The member under the cursor."""
