@@ -23,7 +23,7 @@ _OPEN_QUIET_S = 0.25
 _OPEN_GROWTH = 1.25
 _ENDED_S = 1.0
 LOG_TAIL_BYTES = 1 << 16
-_SILENT = frozenset({JobState.SUBMITTING, JobState.PENDING})
+_SILENT = frozenset({JobState.WAITS_FOR_LINK, JobState.SUBMITTING, JobState.PENDING})
 """In these a job has not begun to write events."""
 
 
@@ -127,10 +127,23 @@ class Following:
 
         await self._go_on("run", ask)
 
+    async def open_sweep(self, sweep_id: str) -> None:
+        """Take in the events of all members of the sweep on the screen once a second."""
+
+        async def ask() -> float:
+            heard = await self.workbench.fetch(sweep_id)
+            self.heard_run(sweep_id)
+            over = self.workbench.job(sweep_id).state.is_over
+            return _IDLE_S if over and not heard else _ACTIVE_S
+
+        await self._go_on("sweep", ask)
+
     async def log(self, job_id: str) -> None:
         """Read the end of the log of the run on the screen once a second."""
 
         async def ask() -> float:
+            if self.workbench.job(job_id).state is JobState.WAITS_FOR_LINK:
+                return _ACTIVE_S
             self.heard_log(job_id, await self.workbench.log(job_id, tail_bytes=LOG_TAIL_BYTES))
             return _IDLE_S if self.workbench.job(job_id).state.is_over else _ACTIVE_S
 
