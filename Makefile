@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PYTHON := $(BIN)/python
 
-.PHONY: help demo test check format bench bench-accel cluster screenshots structures models clean
+.PHONY: help demo test check format bench bench-accel chaos cluster screenshots structures models clean
 
 help: ## List what can be made
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -31,6 +31,10 @@ bench: $(VENV)/dev ## Measure the workbench: start, keys, events, jobs, size
 
 bench-accel: $(VENV)/dev ## Measure the acceleration against mace-torch
 	$(PYTHON) -m tests.bench.bench_accel
+
+chaos: $(VENV)/dev ## Cut the link to a cluster a thousand times, for HOURS=1 (root); prints figures
+	$(PYTHON) -m tests.cluster install
+	$(PYTHON) -m tests.chaos --hours $(or $(HOURS),1) $(ARGS)
 
 cluster: $(VENV)/dev ## Leave a real Slurm cluster up on this machine to play with (root)
 	$(PYTHON) -m tests.cluster install

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from textual import work
@@ -14,11 +15,12 @@ from textual.screen import Screen
 from jobs.sweep import SweepSpec
 from workbench import commands
 from workbench.commands import Command
-from workbench.errors import WorkbenchError
+from workbench.errors import ConnectionFailed, LinkLost, WorkbenchError
 from workbench.following import Following
 from workbench.linking import Linking
 from workbench.messages import (
     ActOnQueued,
+    ActOnSession,
     AskEstimate,
     AskNow,
     Cancel,
@@ -29,14 +31,18 @@ from workbench.messages import (
     Requeue,
     Resubmit,
     ShowQueue,
+    StartSession,
     Submit,
     WatchQueue,
 )
-from workbench.model.job import Job, Resources
+from workbench.model.job import Job, JobSpec, Resources
 from workbench.model.run import Run
+from workbench.model.sweep import Sweep
 from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
+from workbench.screens.sessions_on_screens import SessionsOnScreens
+from workbench.sweep_watching import SweepWatching
 from workbench.theme import THEME, series_variables
 from workbench.troubles import Troubles
 from workbench.watching import Watching
@@ -84,10 +90,12 @@ class WorkbenchApp(App[None]):
             heard_run=self._run_heard,
             heard_log=self._log_heard,
             trouble=self._trouble_heard,
-            is_open=lambda job_id: job_id == self._run_id,
+            is_open=lambda job_id: job_id == self._run_id or self._sweeps.follows(job_id),
         )
         self._linking = Linking(self, workbench, self._following, clock, self._say)
+        self._sweeps = SweepWatching(self, workbench, self._following, clock)
         self._watching = Watching(self, workbench, self._following, clock, self._say, self._jobs_heard)
+        self._sessions = SessionsOnScreens(self, workbench.desk, clock, self._say)
         self.register_theme(THEME)
         self.theme = THEME.name
 
@@ -111,6 +119,7 @@ class WorkbenchApp(App[None]):
         self._linking.begin()
         self._follow_states()
         self._follow_progress()
+        self._follow_sessions()
         self.set_interval(_TICK_S, self._tick)
         if self._open_job is not None:
             self.post_message(OpenRun(self._open_job))
@@ -122,6 +131,10 @@ class WorkbenchApp(App[None]):
     @work(group="progress", exclusive=True)
     async def _follow_progress(self) -> None:
         await self._following.progress()
+
+    @work(group="sessions", exclusive=True)
+    async def _follow_sessions(self) -> None:
+        await self._sessions.follow()
 
     @work(group="open run", exclusive=True)
     async def _follow_run(self, job_id: str) -> None:
@@ -144,6 +157,7 @@ class WorkbenchApp(App[None]):
         self._runs[job_id] = self._workbench.run(job_id)
         if job_id == self._run_id:
             self._draw_run()
+        self._sweeps.draw()
 
     def _log_heard(self, job_id: str, data: bytes) -> None:
         if self._run_screen is not None and job_id == self._run_id:
@@ -167,11 +181,14 @@ class WorkbenchApp(App[None]):
             self._draw_run()
         else:
             self._watching.draw(self._troubles.text)
+            self._sweeps.draw()
         self._linking.draw()
 
     def _draw_jobs(self) -> None:
+        jobs = self._sweeps.jobs(self._jobs)
+        self._sweeps.add_progress(self._runs)
         self._jobs_screen.show(
-            self._jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._troubles.text
+            jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._troubles.text
         )
         if asked := self._watching.asked_last():
             self._jobs_screen.show_polls(asked.profile, asked.pulse, self._clock())
@@ -196,6 +213,9 @@ class WorkbenchApp(App[None]):
             return
         if self._run_screen is not None and self._run_screen.is_attached:
             self._run_screen.dismiss()
+        if isinstance(view.job, Sweep):
+            self._sweeps.open(view.job)
+            return
         job_id = self._run_id = view.job.id
         self._run_screen = RunScreen(view, self._clock())
         self.push_screen(self._run_screen, self._run_closed(self._run_screen))
@@ -210,7 +230,7 @@ class WorkbenchApp(App[None]):
             self._run_screen = self._run_id = None
             self.workers.cancel_group(self, "open run")
             self.workers.cancel_group(self, "log")
-            self._draw_jobs()
+            self._tick()
 
         return closed
 
@@ -237,13 +257,21 @@ class WorkbenchApp(App[None]):
 
     def on_submit(self, message: Submit) -> None:
         """Start a run."""
-        spec = message.spec
-        if message.resubmitted_from:
-            doing = self._workbench.resubmit(message.resubmitted_from, spec=spec)
+        spec, before = message.spec, message.resubmitted_from
+        place = self._workbench.job(before).profile if before else message.profile
+        if before:
+            doing = self._workbench.resubmit(before, spec=spec)
         else:
             asked = SweepSpec(spec.run, message.over) if message.over else spec.run
-            doing = self._workbench.submit(asked, spec.resources, profile=message.profile)
-        self._do(doing, "Started {}.")
+            doing = self._workbench.submit(asked, spec.resources, profile=place)
+        self._do(doing, "Started {}.", None if message.over else self._submit_later(spec, place, before))
+
+    def _submit_later(
+        self, spec: JobSpec, profile: str | None, before: str | None = None
+    ) -> Callable[[], Job]:
+        """What submits a run when its host can be reached again."""
+        place = profile or self._workbench.profiles()[0]
+        return lambda: self._workbench.outbox.submit(spec, place, resubmitted_from=before)
 
     @work(group="doing")
     async def on_resubmit(self, message: Resubmit) -> None:
@@ -252,7 +280,7 @@ class WorkbenchApp(App[None]):
         try:
             again = await self._workbench.again(job.id)
         except WorkbenchError as error:
-            self._say(str(error), failed=True)
+            self._failed(error, self._submit_later(job.spec, job.profile, job.id))
             return
         if again.why:
             from workbench.screens.again import AgainScreen
@@ -270,7 +298,8 @@ class WorkbenchApp(App[None]):
             self.post_message(Requeue(job.id, resources))
             return
         spec = replace(job.spec, resources=resources) if resources else None
-        self._do(self._workbench.resubmit(job.id, spec=spec), f"Resubmitted {job.id} as {{}}.")
+        later = self._submit_later(spec or job.spec, job.profile, job.id)
+        self._do(self._workbench.resubmit(job.id, spec=spec), f"Resubmitted {job.id} as {{}}.", later)
 
     def on_requeue(self, message: Requeue) -> None:
         """Start a job again in its own folder."""
@@ -295,7 +324,8 @@ class WorkbenchApp(App[None]):
 
         def answered(yes: bool | None) -> None:
             if yes:
-                self._do(self._workbench.cancel(job.id), "Asked {} to end.")
+                later = partial(self._workbench.outbox.cancel, job)
+                self._do(self._workbench.cancel(job.id), "Asked {} to end.", later)
 
         question = f"End {job.id}, {plain(job.spec.name)}?\nWhat it has measured so far is kept."
         self.push_screen(ConfirmScreen(question, "end it"), answered)
@@ -340,6 +370,22 @@ class WorkbenchApp(App[None]):
         """Somebody looks again."""
         self._workbench.queues.attend(True)
 
+    def action_sessions(self) -> None:
+        """Show shells and notebooks."""
+        self._sessions.open()
+
+    def on_start_session(self, message: StartSession) -> None:
+        """Start a shell or a notebook."""
+        self._do_with_sessions(self._sessions.start(message))
+
+    def on_act_on_session(self, message: ActOnSession) -> None:
+        """Have something done with one."""
+        self._do_with_sessions(self._sessions.act(message))
+
+    @work(group="doing")
+    async def _do_with_sessions(self, doing: Awaitable[None]) -> None:
+        await doing
+
     def action_help(self) -> None:
         """Show every key of this screen."""
         from workbench.screens.help import HelpScreen
@@ -361,12 +407,12 @@ class WorkbenchApp(App[None]):
         yield SystemCommand("theme", "Choose other colours", self.action_change_theme)
 
     @work(group="doing")
-    async def _do(self, doing: Awaitable[Job], said: str) -> None:
-        """Wait for something asked of the workbench, and say how it went."""
+    async def _do(self, doing: Awaitable[Job], said: str, later: Callable[[], Job] | None = None) -> None:
+        """Wait for something asked of the workbench, and say how it went; `later` does it when it can be."""
         try:
             job = await doing
         except WorkbenchError as error:
-            self._say(str(error), failed=True)
+            self._failed(error, later)
             return
         finally:
             self._jobs = self._workbench.jobs()
@@ -375,6 +421,13 @@ class WorkbenchApp(App[None]):
         self._jobs_screen.select(job.id)
         if self._run_id is not None and job.id != self._run_id:
             self.post_message(OpenRun(job.id))
+
+    def _failed(self, error: WorkbenchError, later: Callable[[], Job] | None) -> None:
+        """Say it; or offer to wait, where the host could not be reached and so nothing has happened yet."""
+        if later is not None and isinstance(error, ConnectionFailed) and not isinstance(error, LinkLost):
+            self._linking.offer_later(error, later, self._jobs_heard)
+        else:
+            self._say(str(error), failed=True)
 
     def _say(self, sentence: str, *, failed: bool = False) -> None:
         if failed:

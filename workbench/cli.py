@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from workbench import __version__
+from workbench import __version__, session_arguments
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -69,6 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     submit.add_argument(
         "--estimate", action="store_true", help="say when it would start, and submit nothing (Slurm)"
     )
+    _later(submit)
     _wait(submit)
     _json(submit)
 
@@ -103,6 +104,8 @@ def _parser() -> argparse.ArgumentParser:
         again = commands.add_parser(name, help=text)
         _job(again)
         _resources(again)
+        if name == "resubmit":
+            _later(again)
         _wait(again)
         _json(again)
 
@@ -113,6 +116,8 @@ def _parser() -> argparse.ArgumentParser:
     ):
         change = commands.add_parser(name, help=text)
         _job(change)
+        if name == "cancel":
+            _later(change)
         change.add_argument(
             "--native",
             action="store_true",
@@ -141,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     _json(doctor)
     _create_environment(doctor)
     _init(commands.add_parser("init", help="write the profile of a cluster by asking the cluster"))
+    session_arguments.add(commands)
     return parser
 
 
@@ -206,6 +212,14 @@ def _job(parser: argparse.ArgumentParser) -> None:
 
 def _wait(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--wait", action="store_true", help="wait for the end and print the result")
+
+
+def _later(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--queue-offline",
+        action="store_true",
+        help="where the host cannot be reached, keep the request until that can be done",
+    )
 
 
 def _whole(text: str) -> int:

@@ -9,22 +9,24 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import asdict, replace
+from functools import partial
 from typing import Any
 
 from jobs.spec import RunSpec
 from jobs.sweep import SweepSpec
-from workbench import headless_queue, report
+from workbench import headless_queue, headless_sessions, report
 from workbench.choosing import Chooser
 from workbench.cli import EXIT_FAILED, EXIT_OK
 from workbench.config import Config, config_path
-from workbench.errors import SpecRefused, WorkbenchError
+from workbench.errors import ConnectionFailed, LinkLost, SpecRefused, WorkbenchError
 from workbench.init import initialise, set_python
 from workbench.model.job import Job, JobSpec, JobState, Resources
 from workbench.model.profile import ClusterProfile
 from workbench.model.record import job_record
 from workbench.model.run import Run
 from workbench.model.sweep import Sweep, folded
-from workbench.plain import plain
+from workbench.patience import through_outages
+from workbench.plain import for_terminal, plain
 from workbench.ports import Prompter
 from workbench.recipes import find_recipe, recipes
 from workbench.services import Services
@@ -82,8 +84,28 @@ async def _submit(services: Services, arguments: argparse.Namespace) -> int:
         one = spec if isinstance(spec, RunSpec) else spec.members()[0]
         await headless_queue.estimate(services, JobSpec(one, resources), arguments)
         return EXIT_OK
-    job = await services.submit(spec, resources, profile=arguments.profile)
-    return await _started(services, job, arguments)
+    later = None
+    if isinstance(spec, RunSpec):
+        place = arguments.profile or services.profiles()[0]
+        later = partial(services.outbox.submit, JobSpec(spec, resources), place)
+    doing = services.submit(spec, resources, profile=arguments.profile)
+    return await _started(services, await _now_or_later(doing, later, arguments), arguments)
+
+
+async def _now_or_later(
+    doing: Awaitable[Job], later: Callable[[], Job] | None, arguments: argparse.Namespace
+) -> Job:
+    """Do it; or keep it for later, where the host cannot be reached and the user wants that."""
+    try:
+        return await doing
+    except LinkLost:
+        raise
+    except ConnectionFailed as error:
+        if later is None or not arguments.queue_offline:
+            raise
+        job = later()
+        _say(f"mace-workbench: {error}. It is kept, and done as soon as any command or the screens can.")
+        return job
 
 
 def _kind(spec: RunSpec | SweepSpec) -> str:
@@ -117,10 +139,11 @@ async def _logs(services: Services, arguments: argparse.Namespace) -> int:
     offset = 0
     while True:
         last = not arguments.follow or services.job(job.id).state.is_over
-        chunk = await services.log_chunk(job.id, offset, tail_bytes=tail)
+        read = partial(services.log_chunk, job.id, offset, tail_bytes=tail)
+        chunk = await (through_outages(read) if arguments.follow else read())
         offset, tail = chunk.offset + len(chunk.data), None
         if not arguments.json:
-            sys.stdout.buffer.write(chunk.data)
+            sys.stdout.buffer.write(for_terminal(chunk.data) if sys.stdout.isatty() else chunk.data)
         elif chunk.data or not arguments.follow:
             piece = {"job": job.id, "offset": chunk.offset, "text": chunk.data.decode(errors="replace")}
             print(json.dumps(piece))
@@ -143,6 +166,12 @@ async def _refresh(services: Services) -> None:
 async def _resubmit(services: Services, arguments: argparse.Namespace) -> int:
     job = services.job(arguments.job)
     await _refresh(services)
+    if arguments.queue_offline:
+        resources = _asked_for(job.spec.resources, arguments)
+        spec = replace(job.spec, resources=resources)
+        later = partial(services.outbox.submit, spec, job.profile, resubmitted_from=job.id)
+        started = await _now_or_later(services.resubmit(job.id, spec=spec), later, arguments)
+        return await _started(services, started, arguments)
     again = await services.again(job.id)
     resources = _asked_for(job.spec.resources, arguments)
     if resources == job.spec.resources != again.resources:
@@ -190,10 +219,14 @@ async def _cancel(services: Services, arguments: argparse.Namespace) -> int:
     if arguments.native:
         await headless_queue.act(services, arguments)
         return EXIT_OK
-    await services.refresh()
-    job = await services.cancel(services.job(arguments.job).id)
+    await (_refresh(services) if arguments.queue_offline else services.refresh())
+    job = services.job(arguments.job)
+    later = partial(services.outbox.cancel, job)
+    job = await _now_or_later(services.cancel(job.id), later, arguments)
     if arguments.json:
         _print_json(job_record(job))
+    elif services.outbox.holds(job.id):
+        print(f"{job.id}: to be ended when its host can be reached")
     else:
         print(f"{job.id}: {job.state.lower() if job.state.is_over else 'asked to end'}")
     return EXIT_OK
@@ -259,7 +292,7 @@ async def _doctor(services: Services, arguments: argparse.Namespace) -> int:
 
 async def _started(services: Services, job: Job, arguments: argparse.Namespace) -> int:
     """Say that a job was started, and wait for it where that is wanted."""
-    if arguments.wait:
+    if arguments.wait and job.state is not JobState.WAITS_FOR_LINK:
         return await _wait(services, job, as_json=arguments.json)
     if arguments.json:
         _print_json(job_record(job))
@@ -273,9 +306,9 @@ async def _wait(services: Services, job: Job, *, as_json: bool) -> int:
     _say(f"{job.id}: {plain(job.spec.name)} in {job.folder}")
     shown, refreshed_at = "", 0.0
     while True:
-        run = await services.fetch_all(job.id)
+        run = await through_outages(partial(services.fetch_all, job.id))
         if run.finish or time.monotonic() - refreshed_at >= _REFRESH_S:
-            await services.refresh()
+            await through_outages(services.refresh)
             refreshed_at = time.monotonic()
         job = services.job(job.id)
         shown = _show_progress(job, run, shown)
@@ -283,7 +316,7 @@ async def _wait(services: Services, job: Job, *, as_json: bool) -> int:
             break
         await asyncio.sleep(_FOLLOW_S)
     _end_progress()
-    run = await services.fetch_all(job.id)
+    run = await through_outages(partial(services.fetch_all, job.id))
     if as_json:
         _print_json(_run_values(services, job, run))
     else:
@@ -377,4 +410,6 @@ _COMMANDS: Mapping[str, Callable[[Services, Any], Awaitable[int]]] = {
     "runs": _runs,
     "compare": _compare,
     "doctor": _doctor,
+    "session": headless_sessions.session,
+    "tunnel": headless_sessions.tunnel,
 }

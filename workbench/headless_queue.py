@@ -16,7 +16,7 @@ from workbench.errors import NotAllowed, NotFound
 from workbench.model.job import JobSpec
 from workbench.model.queue import QueuedJob, QueueEntry
 from workbench.model.record import job_record
-from workbench.plain import plain
+from workbench.plain import for_terminal, plain
 from workbench.services import Services
 
 _FOLLOW_S = 1.0
@@ -101,7 +101,7 @@ async def print_log(services: Services, arguments: argparse.Namespace) -> None:
             }
             print(json.dumps(piece))
         elif not arguments.json:
-            sys.stdout.buffer.write(chunk.data)
+            sys.stdout.buffer.write(for_terminal(chunk.data) if sys.stdout.isatty() else chunk.data)
         sys.stdout.flush()
         if last:
             return

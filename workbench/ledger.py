@@ -35,6 +35,10 @@ class Ledger:
     def __getitem__(self, job_id: str) -> Job:
         return self._jobs[job_id]
 
+    def get(self, job_id: str, otherwise: Job) -> Job:
+        """A job by its whole id, or what is to be taken where it is not known."""
+        return self._jobs.get(job_id, otherwise)
+
     def newest_first(self) -> Sequence[Job]:
         """All jobs, by when they were asked for."""
         return sorted(self._jobs.values(), key=lambda job: job.created_at, reverse=True)

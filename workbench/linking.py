@@ -9,8 +9,10 @@ from textual.screen import ModalScreen
 from textual.widgets import Footer
 
 from workbench.commands import RECONNECT
-from workbench.errors import WorkbenchError
+from workbench.errors import ConnectionFailed, WorkbenchError
 from workbench.following import Following
+from workbench.model.job import Job
+from workbench.plain import plain
 from workbench.ports import Workbench
 from workbench.widgets.link_status import LinkStatusBar
 
@@ -67,6 +69,27 @@ class Linking:
         links = [status for status in self._workbench.links() if status.in_use]
         for status in [status for status in links if not status.link.state.is_up] or links:
             self._app.run_worker(self._reconnect(status.profile), group="reconnecting")
+
+    def offer_later(self, error: ConnectionFailed, later: Callable[[], Job], did: Callable[[], None]) -> None:
+        """Ask whether something that could not be done is to be done when the link is back."""
+        from workbench.screens.confirm import ConfirmScreen
+
+        def answered(yes: bool | None) -> None:
+            if not yes:
+                return
+            try:
+                job = later()
+            except WorkbenchError as refused:
+                self._say(str(refused), failed=True)
+                return
+            did()
+            if job.state.is_over:
+                self._say(f"{job.id} is forgotten: it was never submitted.")
+            else:
+                self._say(f"{job.id} waits for the link to {job.profile}: c withdraws it.")
+
+        question = f"{plain(str(error))}.\n\nDo it as soon as the link is back, also after a restart?"
+        self._app.push_screen(ConfirmScreen(question, "do it then"), answered)
 
     async def _reconnect(self, profile: str) -> None:
         try:

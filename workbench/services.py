@@ -23,7 +23,7 @@ from workbench.config import LOCAL, Config
 from workbench.discovery import JOB_FILE, unknown_jobs
 from workbench.environment import Environment, accel_requirements, create
 from workbench.errors import (
-    LinkLost,
+    ConnectionFailed,
     NotAllowed,
     SchedulerError,
     SubmissionUnclear,
@@ -36,12 +36,16 @@ from workbench.model.link import LinkStatus
 from workbench.model.record import job_to_json
 from workbench.model.run import Run
 from workbench.model.sweep import Sweep, is_of_sweep, progress_of, sweep_of
+from workbench.outbox import Outbox
+from workbench.patience import ASKED_FOR_S, waiting_for_link
 from workbench.ports import Connection, FileChunk, Prompter
 from workbench.queues import Queues
 from workbench.recipes import find_spec, with_absolute_paths
 from workbench.remote.asking import NoPrompter
 from workbench.run_files import RunFiles
 from workbench.scheduler_check import examine_scheduler
+from workbench.sessions.book import Book
+from workbench.sessions.desk import Desk
 from workbench.site import Site, Sites
 from workbench.store import Store
 from workbench.sweeps import Sweeps
@@ -83,7 +87,11 @@ class Services:
         self.queues = Queues(config, self._sites, self._ledger, self._refresh_queue, clock)
         """The user's jobs on the clusters, whoever has submitted them."""
         self._files = RunFiles(store, self._ledger, self._connected)
+        self.desk = Desk(self, self._sites.of, Book(config.state_folder), self._ledger.keep)
+        """Interactive sessions, and tunnels."""
         self._sweeps = Sweeps(self._ledger, clock)
+        self.outbox = Outbox(store, self._ledger, clock)
+        """What waits for a host that cannot be reached."""
         self._submitting = self._sweeps.submitting
         self._searched: set[str] = set()
         self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
@@ -97,11 +105,11 @@ class Services:
 
     def jobs(self) -> Sequence[Job]:
         """All that is known, newest first, without asking anybody."""
-        return self._ledger.newest_first()
+        return self.outbox.with_waiting(self._ledger.newest_first())
 
     def job(self, id_or_prefix: str) -> Job:
         """One job by its id, or by the beginning of its id."""
-        return self._ledger.find(id_or_prefix)
+        return self.outbox.job(id_or_prefix) or self._ledger.find(id_or_prefix)
 
     def run(self, job_id: str) -> Run:
         """What the events of a job have added up to so far, of a sweep how far it is; asks nobody."""
@@ -128,7 +136,7 @@ class Services:
     async def refresh(self) -> Sequence[Job]:
         """Ask the schedulers; the jobs that have changed, here or through another program."""
         changed = {job.id: job for job in self._ledger.take_in_saved()}
-        failures = []
+        failures = list(await self._carry_out_waiting())
         for name in self._unsearched():
             try:
                 changed |= {job.id: job for job in await self.rediscover(name)}
@@ -145,6 +153,33 @@ class Services:
         if failures:
             raise failures[0]
         return list(changed.values())
+
+    async def _carry_out_waiting(self) -> Sequence[WorkbenchError]:
+        """Do what was asked for while hosts could not be reached; what went wrong."""
+        self.outbox.reload()
+        failures: list[WorkbenchError] = []
+        for profile in dict.fromkeys(request.job.profile for request in self.outbox.requests()):
+            try:
+                failures += await self.outbox.carry_out(profile, self._submit_waiting, self._cancel_waiting)
+            except WorkbenchError as error:  # it goes on waiting
+                failures.append(error)
+        return failures
+
+    async def _submit_waiting(self, job: Job) -> None:
+        """Submit a job by the id under which it was asked for; that it was submitted before is recognised."""
+        site = await self._sites.reached(job.profile)
+        if job.id not in self._ledger:
+            folder = f"{site.work_folder}/runs/{job.id}"
+            self._ledger.keep(replace(job, folder=folder, status=JobStatus(JobState.SUBMITTING)))
+        if (known := self._ledger[job.id]).key is None and not known.state.is_over:
+            await self._submit(site, known)
+
+    async def _cancel_waiting(self, job: Job) -> None:
+        """End a job that was to be ended, where it has not ended by itself."""
+        site = await self._sites.reached(job.profile)
+        known = self._ledger.get(job.id, job)
+        if not known.state.is_over:
+            await site.scheduler.cancel(known)
 
     def _unsearched(self) -> Sequence[str]:
         """Profiles whose runs were not looked for yet, as far as that asks for no login of its own."""
@@ -178,6 +213,7 @@ class Services:
             for job in jobs
             if job.key is None
             and job.id not in self._submitting
+            and not self.outbox.holds(job.id)
             and self._clock() - job.created_at > _SUBMITTED_BY_OTHERS_S
             and self._config.profile(profile).scheduler == "slurm"
         ]
@@ -213,6 +249,8 @@ class Services:
         job = self.job(job_id)
         if isinstance(job, Sweep):
             return await self._sweeps.fetch(job, self.fetch)
+        if job.state is JobState.WAITS_FOR_LINK:
+            return False
         changed = await self._files.fetch(job)
         if self._files.ended_anew(job.id) and not job.state.is_over:
             (await self._sites.of(job.profile)).scheduler.stir()
@@ -291,7 +329,8 @@ class Services:
         async with self._to_start_again(job_id) as job:
             site = await self._sites.of(job.profile)
             if is_of_sweep(job):
-                return await self._sweeps.resubmit(site, job, resources)
+                await self._sweeps.resubmit(site, job, resources)
+                return self.job(job.id)
             if resources is None or resources == job.spec.resources:
                 key = await site.scheduler.requeue(job)
             else:
@@ -334,7 +373,10 @@ class Services:
         job = self.job(job_id)
         if job.state.is_over:
             raise NotAllowed(f"Job {job.id} is over already ({job.state.lower()}).")
-        site = await self._sites.of(job.profile)
+        if self.outbox.holds(job.id) and job.id not in self._ledger:
+            return self.outbox.cancel(job)
+        with waiting_for_link(ASKED_FOR_S):
+            site = await self._sites.reached(job.profile)
         if isinstance(job, Sweep):
             await self._sweeps.cancel(site, job)
         else:
@@ -358,6 +400,7 @@ class Services:
 
     async def close(self) -> None:
         """Let go of hosts and store; jobs go on."""
+        await self.desk.close()
         await self._sites.close()
         self._store.close()
 
@@ -370,10 +413,13 @@ class Services:
             raise NotAllowed(
                 f"{job.id} is a sweep of {len(job.members)} runs, each with its own: name one, as {job.id}.0."
             )
+        if job.state is JobState.WAITS_FOR_LINK:
+            raise NotAllowed(f"{job.id} waits for the link to {job.profile}: nothing has run yet.")
         return job
 
     async def _start(self, spec: JobSpec, profile: str | None, *, resubmitted_from: str | None = None) -> Job:
-        site = await self._sites.of(profile)
+        with waiting_for_link(ASKED_FOR_S):
+            site = await self._sites.reached(profile)
         job_id = self._ledger.new_id()
         job = self._ledger.keep(
             Job(
@@ -398,7 +444,7 @@ class Services:
                 *(site.connection.write(f"{job.folder}/{name}", files[name].encode()) for name in files)
             )
             key = await site.scheduler.submit(job, argv, env)
-        except (LinkLost, SubmissionUnclear):
+        except (ConnectionFailed, SubmissionUnclear):
             raise  # it may be there or not: `refresh` submits it again, which starts nothing twice
         except WorkbenchError as error:
             self._ledger.keep(replace(job, status=JobStatus(JobState.FAILED, reason=str(error))))

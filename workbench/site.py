@@ -87,6 +87,17 @@ class Sites:
                 )
             return self.opened[described.name]
 
+    async def reached(self, profile: str | None) -> Site:
+        """The same, with its host at hand at this moment, as far as one can know.
+
+        Raises:
+            ConnectionFailed: It is not; nothing has been asked of it.
+        """
+        connection = self.connection(profile)
+        if isinstance(connection, SupervisedConnection):
+            await connection.ready()
+        return await self.of(profile)
+
     def connection(self, profile: str | None) -> Connection:
         """The connection of a profile, made or not."""
         described = self._config.profile(profile)

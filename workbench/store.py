@@ -29,6 +29,13 @@ CREATE TABLE pieces (
     job TEXT NOT NULL, start INTEGER NOT NULL, data BLOB NOT NULL, PRIMARY KEY (job, start)
 ) WITHOUT ROWID;
 """
+_REQUESTS = """
+CREATE TABLE IF NOT EXISTS requests (
+    number INTEGER PRIMARY KEY AUTOINCREMENT,
+    what TEXT NOT NULL, record TEXT NOT NULL, taken_until REAL NOT NULL
+)
+"""
+"""Beside the rest, so that programs of either age can use a store that the other has made."""
 _BUSY_TIMEOUT_S = 5.0
 
 
@@ -101,6 +108,39 @@ class Store:
                 (job_id, offset),
             ).fetchall()
 
+    # -- the outbox --------------------------------------------------------------------------------
+
+    def requests(self) -> list[tuple[int, str, str]]:
+        """What waits to be carried out: number, what it is, and the job's record, in the order of asking."""
+        with self._transaction() as database:
+            return database.execute("SELECT number, what, record FROM requests ORDER BY number").fetchall()
+
+    def put_request(self, what: str, record: str) -> None:
+        """Keep something that is to be carried out."""
+        with self._transaction(writes=True) as database:
+            database.execute(
+                "INSERT INTO requests (what, record, taken_until) VALUES (?, ?, 0)", (what, record)
+            )
+
+    def take_request(self, number: int, now: float, until: float) -> bool:
+        """Have a request for oneself until some time; false where it is taken, or not there any more."""
+        with self._transaction(writes=True) as database:
+            taken = database.execute(
+                "UPDATE requests SET taken_until = ? WHERE number = ? AND taken_until <= ?",
+                (until, number, now),
+            )
+            return taken.rowcount == 1
+
+    def free_request(self, number: int) -> None:
+        """Leave a request to whoever comes next."""
+        with self._transaction(writes=True) as database:
+            database.execute("UPDATE requests SET taken_until = 0 WHERE number = ?", (number,))
+
+    def drop_request(self, number: int) -> None:
+        """Forget a request: it was carried out, or is not wanted any more."""
+        with self._transaction(writes=True) as database:
+            database.execute("DELETE FROM requests WHERE number = ?", (number,))
+
     def close(self) -> None:
         """Let go of the file."""
         with self._lock:
@@ -145,6 +185,7 @@ class Store:
                 for statement in filter(str.strip, _SCHEMA.split(";")):
                     database.execute(statement)
                 database.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+            database.execute(_REQUESTS)
             database.execute("COMMIT")
         except BaseException:
             database.close()

@@ -143,16 +143,15 @@ class Bench:
         self.run.mkdir()
         self.run.chmod(0o755)
 
-    def config(self, port: int, **profile: object) -> Config:
-        """The user's configuration, where the host is reached through a port of this machine."""
-        known = self.folder / "known_hosts"
-        key = (self.cluster.client / "known_hosts").read_text().splitlines()[0].split()[1:]
-        known.write_text(f"chaos {' '.join(key)}\n")
-        lines = [
-            "Host chaos",
-            "  HostName 127.0.0.1",
-            f"  Port {port}",
-            "  HostKeyAlias chaos",
+    def config(self, *ports: int, **profile: object) -> Config:
+        """The user's configuration, where the host is reached through ports of this machine: login nodes."""
+        known, lines = self.folder / "known_hosts", []
+        key = " ".join((self.cluster.client / "known_hosts").read_text().splitlines()[0].split()[1:])
+        names = ["chaos", *(f"chaos-{number}" for number in range(2, len(ports) + 1))]
+        for name, port in zip(names, ports, strict=True):
+            lines += [f"Host {name}", "  HostName 127.0.0.1", f"  Port {port}", "  HostKeyAlias chaos"]
+        lines += [
+            "Host *",
             f"  User {site.USER.name}",
             f"  IdentityFile {self.cluster.client}/id_ed25519",
             "  IdentitiesOnly yes",
@@ -160,9 +159,9 @@ class Bench:
             "  GlobalKnownHostsFile /dev/null",
             "",
         ]
-        known.write_text(f"[chaos]:{port} {' '.join(key)}\n")
+        known.write_text("".join(f"[chaos]:{port} {key}\n" for port in ports))
         (self.folder / "ssh_config").write_text("\n".join(lines))
-        return self.configured("chaos", str(self.folder / "ssh_config"), **profile)
+        return self.configured("chaos", str(self.folder / "ssh_config"), hosts=names, **profile)
 
     def configured(self, host: str, ssh_config: str, **changed: object) -> Config:
         """The user's configuration with one profile."""

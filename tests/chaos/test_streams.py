@@ -95,6 +95,24 @@ async def test_a_connection_that_dies_without_a_word_is_noticed_and_replaced(ben
         await finish(writer, reader, bench)
 
 
+async def test_another_login_node_takes_over_from_one_that_dies(bench: Bench, cluster: Cluster) -> None:
+    writer = Writer(bench.run, n_events=3000, per_s=1000)
+    async with (
+        Link(cluster.address, 22).open() as first,
+        Link(cluster.address, 22).open() as second,
+        bench.opened(bench.config(first.port, second.port)) as reader,
+        writer.writing(),
+    ):
+        async with asyncio.timeout(PATIENCE_S):
+            await reader.next_event()
+            first.cut()
+            await reader.next_event()
+            (status,) = reader.services.links()
+            assert status.link.node == "chaos-2"
+        await finish(writer, reader, bench)
+    assert (first.n_connected, second.n_connected) == (1, 1)
+
+
 async def test_killed_sessions_and_a_restarted_sshd_are_got_over(bench: Bench, cluster: Cluster) -> None:
     writer = Writer(bench.run, n_events=3000, per_s=600)
 

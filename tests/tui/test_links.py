@@ -10,7 +10,8 @@ from tests.tui.moment import NOW
 from tests.tui.opened import LARGE, SMALL, Hand, drawn, notices, opened, press, until_drawn, until_on
 from tests.tui.recorded import RecordedWorkbench, benchmark, job
 from tests.waiting import until
-from workbench.errors import LoginRefused
+from workbench.errors import ConnectionFailed, LinkLost, LoginRefused
+from workbench.model.job import JobState
 from workbench.model.link import Link, LinkChange, LinkCommand, LinkState, LinkStatus
 
 UP = LinkStatus(
@@ -145,3 +146,32 @@ async def test_the_screen_of_links_says_where_there_are_none() -> None:
     async with opened(with_links(), size=LARGE) as hand:
         await press(hand, "L")
         await until_drawn(hand, "All profiles run on this machine")
+
+
+async def test_what_cannot_be_done_without_a_link_is_kept_only_with_consent() -> None:
+    workbench = with_links(WAITING)
+    workbench.add(job("bbbbbb", JobState.FAILED, name="old", age_s=900))
+    async with opened(workbench) as hand:
+        workbench.trouble = ConnectionFailed("lab", "no connection since 12:03 (no answer)")
+        await press(hand, "c", "y")
+        await until_drawn(hand, "as soon as the link is back")
+        await press(hand, "n")
+        assert ("cancel later", "aaaaaa") not in workbench.asked
+        await press(hand, "c", "y")
+        await until_drawn(hand, "as soon as the link is back")
+        await press(hand, "y")
+        assert ("cancel later", "aaaaaa") in workbench.asked
+        await press(hand, "G", "r")
+        await until_drawn(hand, "as soon as the link is back")
+        await press(hand, "y")
+        assert ("submit later", "bbbbbb") in workbench.asked
+        assert "◌ needs link" in drawn(hand)
+
+
+async def test_what_may_have_happened_is_not_offered_to_be_done_again() -> None:
+    workbench = with_links(UP)
+    async with opened(workbench) as hand:
+        workbench.trouble = LinkLost("lab", "the connection was lost")
+        await press(hand, "c", "y")
+        assert "lab: the connection was lost" in notices(hand)
+        assert "as soon as the link is back" not in drawn(hand)

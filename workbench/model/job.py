@@ -13,6 +13,8 @@ from jobs.sweep import Value
 class JobState(StrEnum):
     """Where a job is. What is not known to be over is not over."""
 
+    WAITS_FOR_LINK = "WAITS_FOR_LINK"
+    """Asked for while the host could not be reached: it is not submitted yet."""
     SUBMITTING = "SUBMITTING"
     """Asked for; the scheduler's answer is not here yet."""
     PENDING = "PENDING"

@@ -62,7 +62,7 @@ class Pace:
     """Within this time a dead link is noticed."""
     late_s: float = 2.0
     """An answer that takes longer than this is late."""
-    dial_s: float = 30.0
+    dial_s: float = 20.0
     """The most that a login may take, without the time that the user takes to answer."""
     start_s: float = 60.0
     """The most that a host may take for its start-up files."""

@@ -37,6 +37,14 @@ class SupervisedConnection:
         keeper = self.keeper
         return LinkStatus(profile, self.host, keeper.link, tuple(keeper.history), tuple(self._commands))
 
+    async def ready(self) -> None:
+        """Be connected, which may be waited for as for a call.
+
+        Raises:
+            ConnectionFailed: It is not.
+        """
+        await self.keeper.connection(link_patience_s())
+
     async def reconnect(self) -> None:
         """The user wants a connection.
 

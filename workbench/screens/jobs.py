@@ -8,11 +8,13 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Footer, Input, Static
 
+from jobs.sweep import short
 from workbench.commands import JOBS, bindings
 from workbench.messages import AskNow, NewRun, OpenRun, ShowQueue
 from workbench.model.job import Job, JobState
 from workbench.model.pulse import Pulse
 from workbench.model.run import Run
+from workbench.model.sweep import Sweep
 from workbench.plain import plain
 from workbench.report import start_expected
 from workbench.screens.job_screen import JobScreen
@@ -233,6 +235,8 @@ def _detail(job: Job, runs: Mapping[str, Run], now: float) -> Text:
     asked = f"{run.experiment} of {run.model} on {run.device}"
     plans = getattr(run.parameters, "plans", ())
     asked += f": {', '.join(plans)}" if plans else ""
+    if isinstance(job, Sweep):
+        asked = f"{len(job.members)} runs over {', '.join(map(short, job.over))}: {asked}"
     known = runs.get(job.id)
     why = (known.failure if known and known.failure else "") or job.status.reason
     why = f"{words.job_state_text(job)}: {why}" if why else ""

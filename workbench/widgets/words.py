@@ -7,6 +7,7 @@ from workbench.model.run import Run
 from workbench.report import duration
 
 SYMBOLS = {
+    JobState.WAITS_FOR_LINK: "◌",
     JobState.SUBMITTING: "◌",
     JobState.PENDING: "○",
     JobState.RUNNING: "▶",
@@ -20,13 +21,18 @@ SYMBOLS = {
 _FAILED = "✗"
 HELD = "‖ held"
 """Of a job that somebody keeps from starting."""
-_LABELS = {JobState.OUT_OF_MEMORY: "no memory", JobState.NODE_FAIL: "node failed"}
+_LABELS = {
+    JobState.WAITS_FOR_LINK: "needs link",
+    JobState.OUT_OF_MEMORY: "no memory",
+    JobState.NODE_FAIL: "node failed",
+}
 _TONES = {
     JobState.RUNNING: "running",
     JobState.COMPLETING: "running",
     JobState.COMPLETED: "done",
     JobState.CANCELLED: "muted",
     JobState.PENDING: "waiting",
+    JobState.WAITS_FOR_LINK: "waiting",
     JobState.SUBMITTING: "waiting",
     JobState.SUSPENDED: "waiting",
     JobState.UNKNOWN: "waiting",
