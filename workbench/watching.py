@@ -103,7 +103,9 @@ class Watching:
         """Do something to a job: what ends it, after a question."""
         queues, profile, native_id = self._workbench.queues, message.profile, message.native_id
         entry = self._entry(profile, native_id)
-        if message.what == "cancel" and entry is not None:
+        if entry is None:
+            self._say(f"Job {native_id} is not in the queue any more.", failed=True)
+        elif message.what == "cancel":
             if entry.run_id in self._names():
                 self._app.post_message(Cancel(entry.run_id))
             else:

@@ -14,7 +14,7 @@ from tests.cluster import site
 from tests.cluster.cluster import Cluster
 from tests.waiting import until
 from workbench.config import load_config
-from workbench.errors import NotAllowed, SchedulerError
+from workbench.errors import NotAllowed, NotFound, SchedulerError
 from workbench.model.job import Job, JobSpec, JobState, Resources
 from workbench.model.queue import QueueEntry
 from workbench.recipes import find_spec
@@ -164,6 +164,16 @@ async def test_what_has_started_or_is_gone_cannot_be_held(desk: Desk) -> None:
         await desk.services.queues.hold(PROFILE, "987654")
     with pytest.raises(SchedulerError, match="Job 987654 could not be shown"):
         await desk.services.queues.details(PROFILE, "987654")
+
+
+@pytest.mark.parametrize("text", ["", "--state=PENDING", "12 13", "-u", "12_", "all", "१२"])
+async def test_what_is_no_number_of_a_job_reaches_no_command(desk: Desk, text: str) -> None:
+    number = desk.sbatch("--hold")
+    queues = desk.services.queues
+    for action in (queues.cancel, queues.hold, queues.release, queues.details):
+        with pytest.raises(NotFound, match="is no job's number"):
+            await action(PROFILE, text)
+    assert (await desk.entry(number)).held_by == "you"
 
 
 async def test_a_run_of_ours_is_held_and_released(desk: Desk) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 from workbench.model.queue import QueueEntry
@@ -112,13 +112,13 @@ def ordered(
 def matching(entries: Sequence[QueueEntry], wanted: str) -> Sequence[QueueEntry]:
     """The jobs in whose text every one of the words stands."""
     parts = wanted.lower().split()
-    return (
-        [entry for entry in entries if all(part in _search_text(entry) for part in parts)]
-        if parts
-        else entries
-    )
+    if not parts:
+        return entries
+    texts = map(_search_text, entries)
+    return [entry for entry, text in zip(entries, texts, strict=True) if all(part in text for part in parts)]
 
 
+@lru_cache(maxsize=1 << 15)
 def _search_text(entry: QueueEntry) -> str:
     said = f"{entry.id} {state_text(entry)} {entry.said_state} {entry.name} {entry.run_id} {entry.partition} "
     return plain(f"{said}{entry.qos} {entry.account} {entry.node} {entry.reason} {entry.folder}").lower()

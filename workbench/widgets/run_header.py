@@ -40,9 +40,16 @@ class RunHeader(Widget):
         super().__init__()
         self._lines = ("", "", "", "")
         self._tone = "muted"
+        self._shown: tuple[Job, Run, float] | None = None
+
+    def on_resize(self) -> None:
+        """Fit the bar to the room, which is not known before."""
+        if self._shown is not None:
+            self.show(*self._shown)
 
     def show(self, job: Job, run: Run, now: float) -> None:
         """Draw these, where they have changed."""
+        self._shown = (job, run, now)
         state = words.job_state_text(job)
         facts = [plain(job.spec.run.experiment), job.id, plain(job.status.node or job.profile)]
         if run.attempt > 1:

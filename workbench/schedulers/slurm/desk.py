@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import replace
 from operator import is_
 
-from workbench.errors import NotAllowed, SchedulerError
+from workbench.errors import NotAllowed, NotFound, SchedulerError
 from workbench.model.queue import QueuedJob, QueueEntry
 from workbench.ports import Connection
 from workbench.schedulers.slurm.asking import ask, garbled
 from workbench.schedulers.slurm.parse import Marks, parse_records
 from workbench.schedulers.slurm.show import parse_job
 from workbench.schedulers.slurm.states import refusal
+
+_NUMBER = re.compile(r"\d+(\+\d+)?(_(\d+|\[[\d,:-]+\]))?", re.ASCII)
 
 
 class SlurmDesk:
@@ -75,6 +78,9 @@ class SlurmDesk:
 
     async def _ask(self, script: str, done: str, command: str, native_id: str, *arguments: str) -> str:
         """Have one thing done to a job, which is `done` then, by a command; what Slurm says of it."""
+        if not _NUMBER.fullmatch(native_id):
+            # Slurm's commands would take an option for one, and act on every job where there is none.
+            raise NotFound(f"{native_id!r} is no job's number: it should be as squeue writes it, 12 or 12_3.")
         marks = Marks.new()
         data = await ask(self._connection, script, marks, native_id, *arguments)
         for kind, rest in parse_records(data, marks):
