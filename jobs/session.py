@@ -244,6 +244,8 @@ def _start_jupyter(
         # With the same one in the next job, an open tab stays logged in.
         f"--ServerApp.cookie_secret_file={token.with_name('cookie_secret')}",
     ]
+    if os.geteuid() == 0:  # as in containers; the token keeps everybody else out
+        argv.append("--allow-root")
     env = {**os.environ, "JUPYTER_TOKEN_FILE": str(token), "JUPYTER_RUNTIME_DIR": str(runtime)}
     env.pop("JUPYTER_TOKEN", None)
     process = subprocess.Popen(argv, env=env, cwd=work_folder, stdin=subprocess.DEVNULL)

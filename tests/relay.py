@@ -15,6 +15,7 @@ from enum import Enum
 SPLITTABLE = "aes128-gcm@openssh.com"
 _PIECE = 1 << 18
 _TAG = 16
+_TICK_S = 1e-6
 _NEWKEYS = 21
 
 
@@ -78,6 +79,7 @@ class Relay:
         self._to = (host, port)
         self._messages = messages
         self._cut: Cut | None = None
+        self._due = 0.0
 
     def count(self, cut: Cut | None = None) -> None:
         """Count from nought, and cut there."""
@@ -96,7 +98,7 @@ class Relay:
             await asyncio.gather(self._pump(Way.UP, client, ends), self._pump(Way.DOWN, server, ends))
         finally:
             for end in ends:
-                end.close()
+                self._later(end.close)
 
     async def _pump(
         self, way: Way, source: asyncio.StreamReader, ends: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
@@ -104,11 +106,9 @@ class Relay:
         sink, messages = ends[way is Way.UP], Messages()
         with suppress(OSError):
             while data := await source.read(_PIECE):
-                for piece in messages.split(data) if self._messages else [data]:
-                    if not self._pass(way, piece, sink):
-                        for end in ends:
-                            end.close()
-                        return
+                pieces = messages.split(data) if self._messages else [data]
+                if not all(self._pass(way, piece, sink) for piece in pieces):
+                    break
         for end in ends:
             self._later(end.close)
 
@@ -118,7 +118,7 @@ class Relay:
         if cut is not None and cut.way is way and self.pieces[way] >= cut.after:
             self._cut = None
             if cut.half:
-                sink.write(piece[: len(piece) // 2])
+                self._later(sink.write, piece[: len(piece) // 2])
             cut.done.set()
             return False
         self.pieces[way] += 1
@@ -126,10 +126,10 @@ class Relay:
         return True
 
     def _later(self, do: Callable[..., object], *what: object) -> None:
-        if self.delay_s:
-            asyncio.get_running_loop().call_later(self.delay_s, do, *what)
-        else:
-            do(*what)
+        """Do it when its time has come, and never before what came earlier."""
+        loop = asyncio.get_running_loop()
+        self._due = max(loop.time() + self.delay_s, self._due + _TICK_S)
+        loop.call_at(self._due, do, *what)
 
 
 @asynccontextmanager

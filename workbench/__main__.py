@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from workbench.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, parse
 from workbench.errors import WorkbenchError
+from workbench.plain import plain
 
 if TYPE_CHECKING:
     from workbench.config import Config
@@ -28,7 +29,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         status = asyncio.run(_run(arguments))
         sys.stdout.flush()
     except WorkbenchError as error:
-        print(f"mace-workbench: {error}", file=sys.stderr)
+        # A host may have had a part in it.
+        said = "\n".join(plain(line) for line in str(error).split("\n"))
+        print(f"mace-workbench: {said}", file=sys.stderr)
         status = EXIT_FAILED
     except KeyboardInterrupt:
         print("mace-workbench: interrupted; jobs go on.", file=sys.stderr)

@@ -20,6 +20,7 @@ from workbench.following import Following
 from workbench.linking import Linking
 from workbench.messages import (
     ActOnQueued,
+    ActOnSession,
     AskEstimate,
     AskNow,
     Cancel,
@@ -30,14 +31,18 @@ from workbench.messages import (
     Requeue,
     Resubmit,
     ShowQueue,
+    StartSession,
     Submit,
     WatchQueue,
 )
 from workbench.model.job import Job, JobSpec, Resources
 from workbench.model.run import Run
+from workbench.model.sweep import Sweep
 from workbench.plain import plain
 from workbench.ports import RunView, Workbench
 from workbench.screens.jobs import JobsScreen
+from workbench.screens.sessions_on_screens import SessionsOnScreens
+from workbench.sweep_watching import SweepWatching
 from workbench.theme import THEME, series_variables
 from workbench.troubles import Troubles
 from workbench.watching import Watching
@@ -85,10 +90,12 @@ class WorkbenchApp(App[None]):
             heard_run=self._run_heard,
             heard_log=self._log_heard,
             trouble=self._trouble_heard,
-            is_open=lambda job_id: job_id == self._run_id,
+            is_open=lambda job_id: job_id == self._run_id or self._sweeps.follows(job_id),
         )
         self._linking = Linking(self, workbench, self._following, clock, self._say)
+        self._sweeps = SweepWatching(self, workbench, self._following, clock)
         self._watching = Watching(self, workbench, self._following, clock, self._say, self._jobs_heard)
+        self._sessions = SessionsOnScreens(self, workbench.desk, clock, self._say)
         self.register_theme(THEME)
         self.theme = THEME.name
 
@@ -112,6 +119,7 @@ class WorkbenchApp(App[None]):
         self._linking.begin()
         self._follow_states()
         self._follow_progress()
+        self._follow_sessions()
         self.set_interval(_TICK_S, self._tick)
         if self._open_job is not None:
             self.post_message(OpenRun(self._open_job))
@@ -123,6 +131,10 @@ class WorkbenchApp(App[None]):
     @work(group="progress", exclusive=True)
     async def _follow_progress(self) -> None:
         await self._following.progress()
+
+    @work(group="sessions", exclusive=True)
+    async def _follow_sessions(self) -> None:
+        await self._sessions.follow()
 
     @work(group="open run", exclusive=True)
     async def _follow_run(self, job_id: str) -> None:
@@ -145,6 +157,7 @@ class WorkbenchApp(App[None]):
         self._runs[job_id] = self._workbench.run(job_id)
         if job_id == self._run_id:
             self._draw_run()
+        self._sweeps.draw()
 
     def _log_heard(self, job_id: str, data: bytes) -> None:
         if self._run_screen is not None and job_id == self._run_id:
@@ -168,12 +181,17 @@ class WorkbenchApp(App[None]):
             self._draw_run()
         else:
             self._watching.draw(self._troubles.text)
+            self._sweeps.draw()
         self._linking.draw()
 
     def _draw_jobs(self) -> None:
+        jobs = self._sweeps.jobs(self._jobs)
+        self._sweeps.add_progress(self._runs)
         self._jobs_screen.show(
-            self._jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._troubles.text
+            jobs, self._runs, self._clock(), heard_at=self._heard_at, trouble=self._troubles.text
         )
+        if asked := self._watching.asked_last():
+            self._jobs_screen.show_polls(asked.profile, asked.pulse, self._clock())
 
     def _draw_run(self) -> None:
         if self._run_screen is not None and self._run_id is not None:
@@ -195,6 +213,9 @@ class WorkbenchApp(App[None]):
             return
         if self._run_screen is not None and self._run_screen.is_attached:
             self._run_screen.dismiss()
+        if isinstance(view.job, Sweep):
+            self._sweeps.open(view.job)
+            return
         job_id = self._run_id = view.job.id
         self._run_screen = RunScreen(view, self._clock())
         self.push_screen(self._run_screen, self._run_closed(self._run_screen))
@@ -209,7 +230,7 @@ class WorkbenchApp(App[None]):
             self._run_screen = self._run_id = None
             self.workers.cancel_group(self, "open run")
             self.workers.cancel_group(self, "log")
-            self._draw_jobs()
+            self._tick()
 
         return closed
 
@@ -348,6 +369,22 @@ class WorkbenchApp(App[None]):
     def on_app_focus(self) -> None:
         """Somebody looks again."""
         self._workbench.queues.attend(True)
+
+    def action_sessions(self) -> None:
+        """Show shells and notebooks."""
+        self._sessions.open()
+
+    def on_start_session(self, message: StartSession) -> None:
+        """Start a shell or a notebook."""
+        self._do_with_sessions(self._sessions.start(message))
+
+    def on_act_on_session(self, message: ActOnSession) -> None:
+        """Have something done with one."""
+        self._do_with_sessions(self._sessions.act(message))
+
+    @work(group="doing")
+    async def _do_with_sessions(self, doing: Awaitable[None]) -> None:
+        await doing
 
     def action_help(self) -> None:
         """Show every key of this screen."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Sequence
 
-from workbench import __version__
+from workbench import __version__, session_arguments
 
 EXIT_OK = 0
 EXIT_FAILED = 1
@@ -146,6 +146,7 @@ def _parser() -> argparse.ArgumentParser:
     _json(doctor)
     _create_environment(doctor)
     _init(commands.add_parser("init", help="write the profile of a cluster by asking the cluster"))
+    session_arguments.add(commands)
     return parser
 
 

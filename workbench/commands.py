@@ -69,6 +69,19 @@ def bindings(commands: Sequence[Command]) -> list[BindingType]:
 RECONNECT = Command(
     "reconnect", "ctrl+l", "connect", "Try the connections that are down now; log in", footer=False
 )
+SESSIONS = (
+    Command("back", "escape", "back", "Back to where one came from"),
+    Command("start('jupyter')", "n", "notebook", "Start Jupyter on a node, and open it in the browser"),
+    Command("start('shell')", "t", "shell", "Start a shell on a node that outlives this terminal"),
+    Command("start('sintr')", "i", "sintr", "The site's own command, kept alive", footer=False),
+    Command("act('browse')", "enter,o", "open", "Show the notebook in the browser"),
+    Command("act('attach')", "a", "attach", "A shell on the node; leave it again with ^B d"),
+    Command("act('renew')", "R", "renew", "Have it go on in another job when this one ends", shown_key="R"),
+    Command("act('stop')", "c", "stop", "End it, after a question"),
+    Command("act('copy_url')", "y", "copy url", "Put its URL on the clipboard", footer=False),
+    Command("act('vscode')", "v", "VS Code", "Write an ssh configuration for the node", footer=False),
+    Command("act('forget')", "x", "forget", "Take one that is over off the list", footer=False),
+)
 APP = (
     Command("help", "question_mark", "help", "Every key on this screen, and what the symbols mean"),
     Command("command_palette", "ctrl+p", "palette", "Look for a command by its name", footer=False),
@@ -76,6 +89,7 @@ APP = (
         "links", "L", "links", "The connections, what happened to them, and what ran on them", footer=False
     ),
     RECONNECT,
+    Command("sessions", "S", "sessions", "Shells and notebooks on nodes", footer=False),
     Command("quit", "q", "quit", "Leave; runs go on, and are here again the next time"),
 )
 JOB = (
@@ -95,6 +109,7 @@ JOBS = (
     Command("filter", "slash", "filter", "Show the jobs with these words only; esc shows all again"),
     Command("order", "o", "order", "Order by the next column", footer=False),
     Command("reverse", "O", "reverse", "Turn the order round", footer=False),
+    Command("ask", "f5", "ask now", "Ask the schedulers now, whatever the pace", footer=False),
     Command("queue", "Q", "queue", "All your jobs in a cluster's queue, also those started by hand"),
 )
 QUEUE = (
@@ -135,6 +150,22 @@ RUN = (
     Command("panel('error')", "2", "error", "The chart of errors", footer=False),
     Command("panel('results')", "3", "results", "The table of results", footer=False),
     Command("panel('log')", "4", "log", "What the run prints", footer=False),
+    Command("next_panel(1)", "tab", "next panel", "The next panel", footer=False),
+    Command("next_panel(-1)", "shift+tab", "last panel", "The panel before", footer=False),
+)
+SWEEP = (
+    Command("back", "escape", "jobs", "Back to the jobs"),
+    Command("open", "enter", "open", "Open the run of the selected member"),
+    Command(
+        "resubmit_failed", "r", "resubmit failed", "Start the members again that have failed, and only those"
+    ),
+    Command("requeue", "R", "again", "Start the selected member again, where it is over"),
+    Command("cancel", "c", "cancel", "End the selected member, after a question"),
+    Command("cancel_all", "C", "cancel all", "End every member, after a question"),
+    Command("copy_id", "y", "copy id", "Put the member's id on the clipboard", footer=False),
+    Command("panel('members')", "1", "members", "The table of members", footer=False),
+    Command("panel('chart')", "2", "chart", "The chart over what the sweep goes over", footer=False),
+    Command("panel('results')", "3", "results", "The table of results, folded", footer=False),
     Command("next_panel(1)", "tab", "next panel", "The next panel", footer=False),
     Command("next_panel(-1)", "shift+tab", "last panel", "The panel before", footer=False),
 )

@@ -19,7 +19,9 @@ _ACTIVE_S = 1.0
 _IDLE_S = 5.0
 _LONGEST_S = 30.0
 _OPEN_S = 0.1
-_OPEN_QUIET_S = 1.0
+_OPEN_QUIET_S = 0.25
+_OPEN_GROWTH = 1.25
+_ENDED_S = 1.0
 LOG_TAIL_BYTES = 1 << 16
 _SILENT = frozenset({JobState.WAITS_FOR_LINK, JobState.SUBMITTING, JobState.PENDING})
 """In these a job has not begun to write events."""
@@ -106,15 +108,35 @@ class Following:
         await self._go_on("progress", ask)
 
     async def open_run(self, job_id: str) -> None:
-        """Take in the events of the run on the screen ten times a second."""
+        """Take in the events of the run on the screen ten times a second, and less often while none come.
+
+        A host's file system is asked each time: so rarely that nobody minds, so often that what is
+        measured is seen within half a second.
+        """
+        pause = _OPEN_S
 
         async def ask() -> float:
+            nonlocal pause
             heard = await self.workbench.fetch(job_id)
-            self.heard_run(job_id)
+            if heard:
+                self.heard_run(job_id)
             over = self.workbench.job(job_id).state.is_over
-            return _OPEN_QUIET_S if over and not heard else _OPEN_S
+            most = _ENDED_S if over else _OPEN_QUIET_S
+            pause = _OPEN_S if heard else min(_OPEN_GROWTH * pause, most)
+            return pause
 
         await self._go_on("run", ask)
+
+    async def open_sweep(self, sweep_id: str) -> None:
+        """Take in the events of all members of the sweep on the screen once a second."""
+
+        async def ask() -> float:
+            heard = await self.workbench.fetch(sweep_id)
+            self.heard_run(sweep_id)
+            over = self.workbench.job(sweep_id).state.is_over
+            return _IDLE_S if over and not heard else _ACTIVE_S
+
+        await self._go_on("sweep", ask)
 
     async def log(self, job_id: str) -> None:
         """Read the end of the log of the run on the screen once a second."""

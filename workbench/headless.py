@@ -14,7 +14,7 @@ from typing import Any
 
 from jobs.spec import RunSpec
 from jobs.sweep import SweepSpec
-from workbench import headless_queue, report
+from workbench import headless_queue, headless_sessions, report
 from workbench.choosing import Chooser
 from workbench.cli import EXIT_FAILED, EXIT_OK
 from workbench.config import Config, config_path
@@ -26,7 +26,7 @@ from workbench.model.record import job_record
 from workbench.model.run import Run
 from workbench.model.sweep import Sweep, folded
 from workbench.patience import through_outages
-from workbench.plain import plain
+from workbench.plain import for_terminal, plain
 from workbench.ports import Prompter
 from workbench.recipes import find_recipe, recipes
 from workbench.services import Services
@@ -143,7 +143,7 @@ async def _logs(services: Services, arguments: argparse.Namespace) -> int:
         chunk = await (through_outages(read) if arguments.follow else read())
         offset, tail = chunk.offset + len(chunk.data), None
         if not arguments.json:
-            sys.stdout.buffer.write(chunk.data)
+            sys.stdout.buffer.write(for_terminal(chunk.data) if sys.stdout.isatty() else chunk.data)
         elif chunk.data or not arguments.follow:
             piece = {"job": job.id, "offset": chunk.offset, "text": chunk.data.decode(errors="replace")}
             print(json.dumps(piece))
@@ -410,4 +410,6 @@ _COMMANDS: Mapping[str, Callable[[Services, Any], Awaitable[int]]] = {
     "runs": _runs,
     "compare": _compare,
     "doctor": _doctor,
+    "session": headless_sessions.session,
+    "tunnel": headless_sessions.tunnel,
 }

@@ -16,7 +16,7 @@ from workbench.errors import NotAllowed, NotFound
 from workbench.model.job import JobSpec
 from workbench.model.queue import QueuedJob, QueueEntry
 from workbench.model.record import job_record
-from workbench.plain import plain
+from workbench.plain import for_terminal, plain
 from workbench.services import Services
 
 _FOLLOW_S = 1.0
@@ -41,7 +41,21 @@ async def list_all(services: Services, arguments: argparse.Namespace) -> None:
         if not (arguments.active and entry.state.is_over)
     ]
     if rows:
-        header = ("ID", "STATE", "NAME", "RUN", "PROFILE", "PARTITION", "QOS", "ELAPSED", "WHY", "FOLDER")
+        header = (
+            "ID",
+            "STATE",
+            "NAME",
+            "RUN",
+            "PROFILE",
+            "PARTITION",
+            "QOS",
+            "N/CPUS",
+            "ELAPSED",
+            "LEFT",
+            "STARTS",
+            "WHY",
+            "FOLDER",
+        )
         print(report.table(header, rows))
     else:
         print(f"No job of yours is in the queue of {', '.join(profiles)}.", file=sys.stderr)
@@ -62,7 +76,10 @@ def entry_row(profile: str, entry: QueueEntry, now: float) -> list[str]:
     """One job as a line of a table."""
     state = "HELD" if entry.held_by else entry.state.value
     cells = [entry.id, state, entry.name, entry.run_id, profile, entry.partition, entry.qos]
-    return [*map(plain, cells), report.duration(entry.elapsed_s(now)), plain(entry.why), plain(entry.folder)]
+    times = [report.duration(entry.elapsed_s(now)), report.duration(entry.left_s(now))]
+    starts = report.clock_time(entry.started_at, now) if entry.waits and entry.started_at else "-"
+    size = f"{entry.n_nodes or '?'}/{entry.n_cpus or '?'}"
+    return [*map(plain, cells), size, *times, starts, plain(entry.why), plain(entry.folder)]
 
 
 async def print_log(services: Services, arguments: argparse.Namespace) -> None:
@@ -84,7 +101,7 @@ async def print_log(services: Services, arguments: argparse.Namespace) -> None:
             }
             print(json.dumps(piece))
         elif not arguments.json:
-            sys.stdout.buffer.write(chunk.data)
+            sys.stdout.buffer.write(for_terminal(chunk.data) if sys.stdout.isatty() else chunk.data)
         sys.stdout.flush()
         if last:
             return

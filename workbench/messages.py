@@ -9,6 +9,7 @@ from textual.message import Message
 
 from jobs.sweep import Value
 from workbench.model.job import JobSpec, Resources
+from workbench.model.session import SessionKind
 
 
 @dataclass
@@ -110,3 +111,18 @@ class Cancel(Message):
     """End a job, if the person says so again."""
 
     job_id: str
+
+
+@dataclass
+class StartSession(Message):
+    """Start a shell or a notebook on a node."""
+
+    kind: SessionKind
+
+
+@dataclass
+class ActOnSession(Message):
+    """Do something with a session: `browse`, `attach`, `renew`, `stop`, `vscode`, `forget` or `copy_url`."""
+
+    doing: str
+    session_id: str

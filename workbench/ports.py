@@ -19,6 +19,7 @@ from workbench.model.link import LinkStatus
 from workbench.model.pulse import Pulse
 from workbench.model.queue import Choices, QueuedJob, QueueEntry, QueueView
 from workbench.model.run import Run
+from workbench.model.session import Session, SessionKind, SessionView
 
 
 @dataclass(frozen=True, slots=True)
@@ -338,6 +339,37 @@ class Outbox(Protocol):
         """
 
 
+class SessionDesk(Protocol):
+    """Interactive sessions and tunnels: what the user wants, and has. Implemented in `sessions.desk`."""
+
+    def sessions(self) -> Sequence[SessionView]:
+        """All sessions, newest first, without asking anybody."""
+
+    async def tend(self) -> None:
+        """Do what lies between what is wanted and what there is; to be called again and again."""
+
+    async def start(self, kind: SessionKind = ..., *, profile: str | None = None) -> Session:
+        """Submit a session."""
+
+    async def renew(self, session_id: str) -> Session:
+        """Have one go on in another job: at once where it is over, else when it is."""
+
+    async def stop(self, session_id: str) -> Session:
+        """End one."""
+
+    def forget(self, session_id: str) -> None:
+        """Take one that is over off the list."""
+
+    async def browse(self, session_id: str) -> None:
+        """Show one in the user's browser."""
+
+    async def attach(self, session_id: str) -> int:
+        """Give this program's terminal to one's shell, until the user leaves it; the shell's exit status."""
+
+    async def vscode(self, session_id: str) -> str:
+        """Write an ssh configuration for one's node; a sentence that says how it is used."""
+
+
 class Workbench(Protocol):
     """Everything that the screens and the command line can ask for. Implemented in `services`."""
 
@@ -348,6 +380,10 @@ class Workbench(Protocol):
     @property
     def outbox(self) -> Outbox:
         """What waits for a host that cannot be reached."""
+
+    @property
+    def desk(self) -> SessionDesk:
+        """Interactive sessions."""
 
     def profiles(self) -> Sequence[str]:
         """Names of the places where jobs can run, the default one first."""

@@ -44,6 +44,8 @@ from workbench.recipes import find_spec, with_absolute_paths
 from workbench.remote.asking import NoPrompter
 from workbench.run_files import RunFiles
 from workbench.scheduler_check import examine_scheduler
+from workbench.sessions.book import Book
+from workbench.sessions.desk import Desk
 from workbench.site import Site, Sites
 from workbench.store import Store
 from workbench.sweeps import Sweeps
@@ -85,6 +87,8 @@ class Services:
         self.queues = Queues(config, self._sites, self._ledger, self._refresh_queue, clock)
         """The user's jobs on the clusters, whoever has submitted them."""
         self._files = RunFiles(store, self._ledger, self._connected)
+        self.desk = Desk(self, self._sites.of, Book(config.state_folder), self._ledger.keep)
+        """Interactive sessions, and tunnels."""
         self._sweeps = Sweeps(self._ledger, clock)
         self.outbox = Outbox(store, self._ledger, clock)
         """What waits for a host that cannot be reached."""
@@ -325,7 +329,8 @@ class Services:
         async with self._to_start_again(job_id) as job:
             site = await self._sites.of(job.profile)
             if is_of_sweep(job):
-                return await self._sweeps.resubmit(site, job, resources)
+                await self._sweeps.resubmit(site, job, resources)
+                return self.job(job.id)
             if resources is None or resources == job.spec.resources:
                 key = await site.scheduler.requeue(job)
             else:
@@ -395,6 +400,7 @@ class Services:
 
     async def close(self) -> None:
         """Let go of hosts and store; jobs go on."""
+        await self.desk.close()
         await self._sites.close()
         self._store.close()
 

@@ -9,7 +9,8 @@ from workbench.errors import WorkbenchError
 from workbench.following import Following
 from workbench.messages import ActOnQueued, AskEstimate, Cancel, OpenQueued, OpenRun
 from workbench.model.job import JobState
-from workbench.model.queue import QueueEntry
+from workbench.model.queue import QueueEntry, QueueView
+from workbench.model.sweep import folded
 from workbench.plain import plain
 from workbench.ports import Workbench
 from workbench.report import estimate_text
@@ -72,13 +73,18 @@ class Watching:
         now = self._clock()
         view = self._workbench.queues.view(profile or self._queue.profile)
         if self._app.screen is self._queue:
-            runs = {job.id: job.spec.name for job in self._workbench.jobs()}
-            self._queue.show(view, runs, now, trouble=trouble)
+            self._queue.show(view, self._names(), now, trouble=trouble)
         elif self._queued is not None and self._app.screen is self._queued:
             entry = self._entry(view.profile, self._queued.entry.id) or self._queued.entry
             self._queued.show(entry, view.pulse, now, trouble=trouble)
             if (entry.state, entry.node) != self._told:
                 self._follow(self._queued)
+
+    def asked_last(self) -> QueueView | None:
+        """The queue that was heard of last; none before the first."""
+        views = map(self._workbench.queues.view, self._workbench.queues.profiles())
+        heard = [view for view in views if view.pulse.asked_at is not None]
+        return max(heard, key=lambda view: view.pulse.asked_at or 0.0, default=None)
 
     def show_queued(self, message: OpenQueued) -> None:
         """Show one job, and follow its output."""
@@ -98,7 +104,7 @@ class Watching:
         queues, profile, native_id = self._workbench.queues, message.profile, message.native_id
         entry = self._entry(profile, native_id)
         if message.what == "cancel" and entry is not None:
-            if entry.run_id in {job.id for job in self._workbench.jobs()}:
+            if entry.run_id in self._names():
                 self._app.post_message(Cancel(entry.run_id))
             else:
                 self._confirm(profile, entry)
@@ -117,6 +123,11 @@ class Watching:
             self._app.run_worker(self._estimated(screen, message), group="estimate")
 
     # -- inside ----------------------------------------------------------------------------------
+
+    def _names(self) -> dict[str, str]:
+        """Of all jobs of this program, sweeps and their members among them, by id."""
+        jobs = self._workbench.jobs()
+        return {job.id: job.spec.name for job in (*jobs, *folded(jobs))}
 
     def _entry(self, profile: str, native_id: str) -> QueueEntry | None:
         entries = self._workbench.queues.view(profile).entries

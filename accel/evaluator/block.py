@@ -63,8 +63,13 @@ class Work(NamedTuple):
     """[n_out, channels] for each atom, as are `contracted` and `g_features`."""
     g_features: Any
     message: Any
-    """[n_lm, channels] for each atom, as is `g_message`."""
+    """[n_kept, channels] for each atom, as are `g_message` and `active`."""
     g_message: Any
+    active: Any
+    density: Any
+    """[BLOCK], fp64; by what messages are divided (`density`)."""
+    g_density: Any
+    """[n], fp64; gradient by an edge's place in the tables through the density."""
     sent: Any
     """[n_lm_in, edge_channels] for each atom."""
     x: Any
@@ -100,8 +105,11 @@ def make_work(layers: tuple[PackedLayer, ...], n_edges: int, max_ell: int, dtype
         contracted=of_block(lambda layer: layer.n_out * layer.channels),
         features=of_block(lambda layer: layer.n_out * layer.channels),
         g_features=of_block(lambda layer: layer.n_out * layer.channels),
-        message=of_block(lambda layer: len(layer.l_paths) ** 2 * layer.channels),
-        g_message=of_block(lambda layer: len(layer.l_paths) ** 2 * layer.channels),
+        message=of_block(lambda layer: layer.n_kept * layer.channels),
+        g_message=of_block(lambda layer: layer.n_kept * layer.channels),
+        active=of_block(lambda layer: layer.n_kept * layer.channels if layer.gated.n_gates else 0),
+        density=np.zeros(BLOCK),
+        g_density=np.zeros(n),
         sent=of_block(lambda layer: layer.n_in * layer.edge_channels),
         x=aligned(n_rows * width(dtype), dtype),
         g_x=aligned(n_rows * width(dtype), dtype),

@@ -1,7 +1,8 @@
 """The symmetric contraction of a block of atoms and its gradient, as a sparse polynomial.
 
 Terms that share an output and their two leading factors form a group. The features carry one more
-row, the constant 1, so that linear, quadratic and cubic terms are all products of three. One vector
+row, the constant 1, so that linear, quadratic and cubic terms are all products of three, and rows that
+are products of two, which a term of fourth order takes as its third factor. One vector
 of channels at a time, for all atoms of a block: its coefficients then stay in cache.
 """
 

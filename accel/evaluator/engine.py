@@ -207,7 +207,7 @@ class CompiledEvaluator:
         for index, layer in enumerate(layers):
             kept = n_atoms if index < len(layers) - 1 else 0
             features = [aligned(kept * layer.n_out * layer.channels, dtype) for _ in range(2)]
-            message = aligned(kept * len(layer.l_paths) ** 2 * layer.channels, dtype)
+            message = aligned(kept * layer.n_kept * layer.channels, dtype)
             nodes.append(
                 passes.Nodes(place, on_cache_lines(up), before, n_before, g_before, message, *features)
             )

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from accel.evaluator.agreement import must_agree, refuse
+from accel.evaluator.gated import Gated, read_gated
 from accel.evaluator.high_harmonics import MAX_ELL
 from accel.evaluator.pairs import Repulsion, read_repulsion
-from accel.evaluator.radial import pairing_of
+from accel.evaluator.radial import ElementaryLayerNorm, pairing_of
 from accel.evaluator.readout import Readout, read_readout
 from accel.mace_torch import o3
 from accel.ops.chebyshev import DifferentiableChebyshev
@@ -29,7 +30,14 @@ if TYPE_CHECKING:
     Matrices = tuple[NDArray[np.float64], ...]
 
 MAX_CORRELATION = 4
-_PLAIN_BLOCKS = ("RealAgnosticInteractionBlock", "RealAgnosticResidualInteractionBlock")
+_NON_LINEAR = "RealAgnosticResidualNonLinearInteractionBlock"
+_BLOCKS = (
+    "RealAgnosticInteractionBlock",
+    "RealAgnosticResidualInteractionBlock",
+    "RealAgnosticDensityInteractionBlock",
+    "RealAgnosticDensityResidualInteractionBlock",
+    _NON_LINEAR,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +61,10 @@ class Layer:
     """Sorted by l_out, in the order in which `linear` stacks them."""
     linear: Matrices
     """By l: [n_paths_of_l · n_edge_channels, n_channels], 1/avg_num_neighbors included."""
+    density: tuple[float, float] | None
+    """Messages are divided by the first, and the second times the sum of their edges' densities."""
+    gated: Gated | None
+    """What comes before the contraction in a non-linear block."""
     message_skip: tuple[Matrices, ...] | None
     """By element, by l: [n_channels, n_channels] on the message, where the block is not residual."""
     residual: tuple[Matrices, ...] | None
@@ -135,6 +147,9 @@ def double_copy(model: Any) -> Any:
         parameter.requires_grad_(False)
     if DifferentiableChebyshev.covers(copied.radial_embedding.bessel_fn):
         DifferentiableChebyshev.adopt(copied.radial_embedding.bessel_fn)
+    for part in copied.modules():
+        if type(part) is torch.nn.LayerNorm:
+            part.__class__ = ElementaryLayerNorm
     return copied
 
 
@@ -151,9 +166,9 @@ def _refuse_uncovered(model: Any) -> None:
     uniform_irreps(model.node_embedding.linear.irreps_out, "An embedding")
     for block in model.interactions:
         uniform_irreps(block.node_feats_irreps, "A layer")
-        if type(block).__name__ not in _PLAIN_BLOCKS:
+        if type(block).__name__ not in _BLOCKS:
             refuse(f"The interaction {type(block).__name__}")
-        if hasattr(block, "conv_fusion") or not isinstance(block.linear, o3.Linear):
+        if hasattr(block, "conv_fusion") or not isinstance(block.linear_up, o3.Linear):
             refuse("A model whose operations have been swapped already")
     for product in model.products:
         contraction = product.symmetric_contractions
@@ -167,17 +182,32 @@ def _refuse_uncovered(model: Any) -> None:
 
 def _layer(block: Any, product: Any, readout: Readout | None) -> Layer:
     """Everything one interaction does, as matrices."""
-    residual = "Residual" in type(block).__name__
-    skip = _per_element_matrices(block.skip_tp)
     uniform_irreps(block.irreps_out, "The message")
-    contraction = product.symmetric_contractions
+    up = _linear_matrices(block.linear_up)
+    density: tuple[float, float] | None = (1.0, 1.0) if hasattr(block, "density_fn") else None
+    gated = None
+    if type(block).__name__ == _NON_LINEAR:
+        density = (float(block.alpha), float(block.beta))
+        own = tuple(a @ b for a, b in zip(up, _linear_matrices(block.linear_res), strict=True))
+        first, second = _linear_matrices(block.linear_1), _linear_matrices(block.linear_2)
+        linear, gated = read_gated(block, first, own, second)
+        # A linear layer for all elements alike.
+        skip = (_linear_matrices(block.skip_tp),) * block.node_attrs_irreps.dim
+    else:
+        linear = _linear_matrices(block.linear)
+        if density is None:
+            linear = tuple(m / float(block.avg_num_neighbors) for m in linear)
+        skip = _per_element_matrices(block.skip_tp)
+    residual = "Residual" in type(block).__name__
     return Layer(
-        up=_linear_matrices(block.linear_up),
+        up=up,
         paths=_paths(block.conv_tp),
-        linear=tuple(m / float(block.avg_num_neighbors) for m in _linear_matrices(block.linear)),
+        linear=linear,
+        density=density,
+        gated=gated,
         message_skip=None if residual else skip,
         residual=skip if residual and product.use_sc else None,
-        polynomial=from_symmetric_contraction(contraction),
+        polynomial=from_symmetric_contraction(product.symmetric_contractions),
         product=_linear_matrices(product.linear),
         readout=readout,
     )
@@ -209,14 +239,17 @@ def _check_linear(linear: Any, matrices: Matrices) -> None:
     x = torch.randn(2, linear.irreps_in.dim, dtype=torch.float64)
     expected = linear(x)
     outputs = []
-    for ell, matrix in enumerate(matrices):
+    for mul_out, ir_out in linear.irreps_out:
+        if ir_out.l >= len(matrices):  # nothing leads there
+            outputs.append(np.zeros((2, mul_out * ir_out.dim)))
+            continue
         parts = [
             x[:, s].reshape(2, mul, ir.dim)
             for (mul, ir), s in zip(linear.irreps_in, linear.irreps_in.slices(), strict=True)
-            if ir.l == ell
+            if ir.l == ir_out.l
         ]
         stacked = torch.cat(parts, dim=1).numpy()
-        outputs.append(np.einsum("bum,uw->bwm", stacked, matrix).reshape(2, -1))
+        outputs.append(np.einsum("bum,uw->bwm", stacked, matrices[ir_out.l]).reshape(2, -1))
     must_agree(np.concatenate(outputs, axis=1), expected.numpy(), "an equivariant linear layer")
 
 

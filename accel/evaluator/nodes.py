@@ -7,6 +7,15 @@ from typing import Any
 from accel.evaluator.block import ticks
 from accel.evaluator.compilation import step
 from accel.evaluator.contraction import contract, contract_reverse
+from accel.evaluator.density import normalise, normalise_reverse
+from accel.evaluator.gated import (
+    activate,
+    activate_reverse,
+    add_own,
+    add_own_reverse,
+    sum_gates,
+    sum_gates_reverse,
+)
 from accel.evaluator.matmul import matmul, matmul_by_l
 
 
@@ -15,6 +24,7 @@ def update(
     layer: Any,
     element: int,
     atoms: int,
+    n: int,
     before: Any,
     message: Any,
     features: Any,
@@ -26,6 +36,7 @@ def update(
         layer: `packing.PackedLayer`.
         element: Of the block.
         atoms: In the block.
+        n: Edges of the block, padded.
         before: Features of the block that enter the layer.
         message: Written.
         features: Written.
@@ -34,15 +45,22 @@ def update(
     channels = layer.channels
     began = ticks()
     rows_at = 0
+    # Where there are gates, what is before them is kept behind the messages.
+    inner = message[atoms * len(layer.l_paths) ** 2 * channels if layer.gated.n_gates else 0 :]
     for ell in range(len(layer.l_paths)):
         depth = layer.l_paths[ell] * layer.edge_channels
         rows = atoms * (2 * ell + 1)
         matmul(
             work.rows[rows_at:], rows, depth,
             layer.linear[element * layer.linear_stride + layer.linear_first[ell] :],
-            message[atoms * ell * ell * channels :], channels, False,
+            inner[atoms * ell * ell * channels :], channels, False,
         )  # fmt: skip
         rows_at += rows * depth
+    sum_gates(layer, atoms, work.rows, inner)
+    normalise(layer, atoms, n, inner, work)
+    if layer.gated.n_gates:
+        add_own(layer, atoms, before, inner)
+        activate(layer, atoms, inner, work.g_message, message)
     linear = ticks()
     contract(layer, element, atoms, message, work.x, work.contracted)
     contracted = ticks()
@@ -58,11 +76,28 @@ def reverse_update(
     layer: Any,
     element: int,
     atoms: int,
+    n: int,
+    before: Any,
     message: Any,
     g_features: Any,
+    g_before: Any,
+    sends: bool,
     work: Any,
 ) -> None:
-    """From the gradient by a block's features to that by its summed messages, in `work.rows`."""
+    """From the gradient by a block's features to that by its summed messages, in `work.rows`.
+
+    Args:
+        layer: `packing.PackedLayer`.
+        element: Of the block.
+        atoms: In the block.
+        n: Edges of the block, padded.
+        before: Features of the block that enter the layer.
+        message: As `update` left it; overwritten.
+        g_features: The gradient.
+        g_before: Gradient by `before`, added to where `sends`.
+        sends: Whether `before` depends on positions.
+        work: `block.Work`.
+    """
     channels = layer.channels
     began = ticks()
     matmul_by_l(
@@ -71,6 +106,17 @@ def reverse_update(
     linear = ticks()
     contract_reverse(layer, element, atoms, message, work.contracted, work.x, work.g_x, work.g_message)
     contracted = ticks()
+    inner = message[atoms * len(layer.l_paths) ** 2 * channels if layer.gated.n_gates else 0 :]
+    if layer.gated.n_gates:
+        activate_reverse(layer, atoms, inner, work.g_message, work.active)
+        if sends:
+            add_own_reverse(layer, atoms, work.g_message, g_before)
+        # Without the atoms' own part, which was added after the division.
+        work.active[:] = 0
+        add_own(layer, atoms, before, work.active)
+        for k in range(atoms * layer.n_kept * channels - (len(message) - len(inner))):
+            inner[k] -= work.active[k]
+    normalise_reverse(layer, atoms, n, inner, work.g_message, work)
     rows_at = 0
     for ell in range(len(layer.l_paths)):
         wide = layer.l_paths[ell] * layer.edge_channels
@@ -81,6 +127,7 @@ def reverse_update(
             work.rows[rows_at:], wide, False,
         )  # fmt: skip
         rows_at += rows * wide
+    sum_gates_reverse(layer, atoms, work.g_message, work.rows)
     work.ticks[4] += contracted - linear
     work.ticks[5] += linear - began + ticks() - contracted
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from accel.evaluator.gated import GatedArrays
 from accel.evaluator.lanes import aligned, padded, width
 
 if TYPE_CHECKING:
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from accel.evaluator.density import Density
     from accel.evaluator.tables import Convolution, LayerArrays, Polynomial
 
 
@@ -32,6 +34,10 @@ class PackedLayer(NamedTuple):
     """Components of the senders' features."""
     n_out: int
     """Components of the features that leave the layer."""
+    n_kept: int
+    """Rows of `channels` that an atom's messages take, with what is before gates (`gated`)."""
+    density: Density
+    gated: GatedArrays
     n_slots: int
     """Rows of an edge's matrix, all paths together (`path_slot`)."""
     n_knots: int
@@ -125,6 +131,9 @@ def pack(layer: LayerArrays) -> PackedLayer:
         edge_channels=padded(edge_channels, dtype),
         n_in=layer.up.shape[0] ** 2,
         n_out=n_out,
+        n_kept=len(paths) ** 2 + (len(paths) ** 2 + len(paths) - 1 if layer.gated else 0),
+        density=layer.density,
+        gated=_gated(layer, paths, channels),
         n_knots=len(layer.table) // 3,
         **_paths(layer.conv, paths, dtype),
         table=_tiles(layer.table, edge_channels),
@@ -149,6 +158,40 @@ def pack(layer: LayerArrays) -> PackedLayer:
         readout_bias=float(layer.readout_bias),
         gate=layer.gate,
         gate_scale=float(layer.gate_scale),
+    )
+
+
+def _gated(layer: LayerArrays, paths: NDArray[np.int64], channels: int) -> GatedArrays:
+    """Panels of a non-linear block; every gate's channels are padded by themselves."""
+    dtype = layer.table.dtype
+    gated, nothing = layer.gated, np.zeros(0, dtype=dtype)
+    if gated is None:
+        empty: dict[str, Any] = dict.fromkeys(GatedArrays._fields, nothing)
+        return GatedArrays(**empty)._replace(n_gates=0, n_own=0, scalar_scale=1.0, gate_scale=1.0)
+    n_gates = len(paths) - 1
+
+    def by_gate(matrix: NDArray[Any]) -> NDArray[Any]:
+        parts = matrix.reshape(len(matrix), n_gates, -1)
+        out = np.zeros((len(matrix), n_gates, channels), dtype=dtype)
+        out[:, :, : parts.shape[2]] = parts
+        return out.reshape(len(matrix), -1)
+
+    edge_channels = layer.up.shape[2]
+    rows = _by_path(gated.gates[None], paths[:1], edge_channels, padded(edge_channels, dtype))[0]
+    gates, own_gates = by_gate(rows), by_gate(gated.own_gates)
+    return GatedArrays(
+        n_gates=n_gates,
+        gates=_panels([[gates]], dtype),
+        gates_t=_panels([[gates.T]], dtype),
+        n_own=len(gated.own),
+        own=_panels([gated.own], dtype),
+        own_t=_panels([[m.T for m in gated.own]], dtype),
+        own_gates=_panels([[own_gates]], dtype),
+        own_gates_t=_panels([[own_gates.T]], dtype),
+        second=_panels([gated.second], dtype),
+        second_t=_panels([[m.T for m in gated.second]], dtype),
+        scalar_scale=gated.scalar_scale,
+        gate_scale=gated.gate_scale,
     )
 
 

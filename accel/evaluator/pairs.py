@@ -109,7 +109,7 @@ def pair_arrays(
 
 @kernel
 def choose_tables(edges: Any, pairs: Any, element: Any, start: int, stop: int) -> None:
-    """Move the knots of edges to the tables of their pairs of elements.
+    """Move the knots of what atoms `start` … `stop` - 1 receive to the tables of their pairs of elements.
 
     Args:
         edges: `geometry.Edges`, whose knots count from the start of one table.

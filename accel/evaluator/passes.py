@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from accel.evaluator.block import edge_matrices, gather_edges, ticks
 from accel.evaluator.compilation import kernel, step
 from accel.evaluator.convolution import reverse_messages, sum_messages
+from accel.evaluator.density import add_slopes
 from accel.evaluator.edge_forces import add_forces, edge_forces
 from accel.evaluator.matmul import matmul_by_l
 from accel.evaluator.nodes import reverse_send, reverse_update, send, update
@@ -33,7 +34,7 @@ class Nodes(NamedTuple):
     g_before: Any
     """Gradient by them."""
     message: Any
-    """[n_atoms, n_lm, channels]; none for the last layer."""
+    """[n_atoms, n_kept, channels]; none for the last layer."""
     features: Any
     """[n_atoms, n_out, channels]; none for the last layer."""
     g_features: Any
@@ -76,6 +77,7 @@ def _give_back(
     """From `work.rows` to gradients of what neighbours sent, and to forces."""
     began = ticks()
     reverse_messages(layer, nodes.up, g_up, sends, atoms, n, work)
+    add_slopes(layer, atoms, n, work)
     reversed_ = ticks()
     edge_forces(layer, system.knots_per_s, system.max_ell, n, work)
     add_forces(a0, atoms, n, work, forces, virial)
@@ -102,12 +104,12 @@ def forward(
     for block in range(start, stop):
         element, a0, end = system.blocks[block]
         atoms = end - a0
-        _receive(layer, nodes, system, a0, atoms, work)
+        n = _receive(layer, nodes, system, a0, atoms, work)
         features = nodes.features[a0 * layer.n_out * layer.channels :]
         g_features = nodes.g_features[a0 * layer.n_out * layer.channels :]
-        message = nodes.message[a0 * len(layer.l_paths) ** 2 * layer.channels :]
+        message = nodes.message[a0 * layer.n_kept * layer.channels :]
         before = nodes.before[a0 * nodes.n_before * layer.channels :]
-        update(layer, element, atoms, before, message, features, work)
+        update(layer, element, atoms, n, before, message, features, work)
         read_out(layer, features, atoms, system.scale, system.energies[a0:], g_features)
         began = ticks()
         send(following, atoms, features, up[a0 * following.n_in * following.edge_channels :], work)
@@ -138,10 +140,21 @@ def turn(
         atoms = end - a0
         n = _receive(layer, nodes, system, a0, atoms, work)
         before = nodes.before[a0 * nodes.n_before * layer.channels :]
-        update(layer, element, atoms, before, work.message, work.features, work)
+        update(layer, element, atoms, n, before, work.message, work.features, work)
         read_out(layer, work.features, atoms, system.scale, system.energies[a0:], work.g_features)
         _residual(layer, nodes, sends, element, a0, atoms, work.g_features, work)
-        reverse_update(layer, element, atoms, work.message, work.g_features, work)
+        reverse_update(
+            layer,
+            element,
+            atoms,
+            n,
+            before,
+            work.message,
+            work.g_features,
+            nodes.g_before[a0 * nodes.n_before * layer.channels :],
+            sends,
+            work,
+        )
         _give_back(layer, nodes, system, g_up, sends, a0, atoms, n, forces, virial, work)
 
 
@@ -158,16 +171,28 @@ def reverse(
         element, a0, end = system.blocks[block]
         atoms = end - a0
         g_features = nodes.g_features[a0 * layer.n_out * layer.channels :]
-        message = nodes.message[a0 * len(layer.l_paths) ** 2 * layer.channels :]
+        message = nodes.message[a0 * layer.n_kept * layer.channels :]
         began = ticks()
         reverse_send(following, atoms, a0, g_up_following, g_features, work)
         work.ticks[5] += ticks() - began
         _residual(layer, nodes, sends, element, a0, atoms, g_features, work)
-        reverse_update(layer, element, atoms, message, g_features, work)
+        before = nodes.before[a0 * nodes.n_before * layer.channels :]
         began = ticks()
         n = gather_edges(layer, system.edges, nodes.place, a0, atoms, system.max_ell, work)
         edge_matrices(layer, work, n)
         work.ticks[0] += ticks() - began
+        reverse_update(
+            layer,
+            element,
+            atoms,
+            n,
+            before,
+            message,
+            g_features,
+            nodes.g_before[a0 * nodes.n_before * layer.channels :],
+            sends,
+            work,
+        )
         _give_back(layer, nodes, system, g_up, sends, a0, atoms, n, forces, virial, work)
 
 

@@ -23,8 +23,9 @@ from accel import array_cache
 from accel.array_cache import ArrayCache, Entry
 from accel.evaluator.extraction import Extracted, Layer, double_copy, extract
 from accel.evaluator.extraction import Path as ConvolutionPath
+from accel.evaluator.gated import Gated
 from accel.evaluator.pairs import Repulsion
-from accel.evaluator.radial import intervals_for, tabulate
+from accel.evaluator.radial import RadialTables, intervals_for, radial_tables
 from accel.evaluator.readout import Readout
 from accel.mace_torch import o3
 from accel.ops.polynomial import SparsePolynomial
@@ -41,7 +42,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _RECORDS = {
-    kind.__name__: kind for kind in (Extracted, Layer, ConvolutionPath, Readout, Repulsion, SparsePolynomial)
+    kind.__name__: kind
+    for kind in (Extracted, Layer, ConvolutionPath, Readout, Repulsion, Gated, SparsePolynomial)
 }
 """What an entry may be made of, besides arrays, numbers, texts and tuples."""
 
@@ -76,15 +78,23 @@ class PreparedModel:
         """Only where something has to be read from it: a copy takes as long as all the rest."""
         return double_copy(self._model)
 
-    def tables(self, pairs: Sequence[Pair]) -> tuple[NDArray[np.float64], ...]:
-        """Radial tables of every layer, [n_pairs, n_intervals + 1, 3, n_weights] (`radial.tabulate`)."""
+    def tables(self, pairs: Sequence[Pair]) -> tuple[RadialTables, ...]:
+        """Radial tables of every layer, for these pairs of elements."""
         key = _digest(self._key, repr(list(pairs)))
-        n_layers = len(self.extracted.layers)
+        layers = self.extracted.layers
         kept = self._cache.load(key)
-        if kept is not None and sorted(kept.arrays) == [str(i) for i in range(n_layers)]:
-            return tuple(kept.arrays[str(i)] for i in range(n_layers))
-        tables = tuple(tabulate(self._module, i, self.n_intervals, pairs) for i in range(n_layers))
-        self._cache.store(key, Entry(None, {str(i): table for i, table in enumerate(tables)}))
+        wanted = {f"{name}{i}" for i in range(len(layers)) for name in ("weights", "density")}
+        wanted -= {f"density{i}" for i, layer in enumerate(layers) if layer.density is None}
+        if kept is not None and kept.arrays.keys() == wanted:
+            found = kept.arrays
+            return tuple(
+                RadialTables(found[f"weights{i}"], found.get(f"density{i}")) for i in range(len(layers))
+            )
+        tables = tuple(radial_tables(self._module, i, self.n_intervals, pairs) for i in range(len(layers)))
+        named = {
+            f"{name}{i}": part for i, table in enumerate(tables) for name, part in table._asdict().items()
+        }
+        self._cache.store(key, Entry(None, {name: part for name, part in named.items() if part is not None}))
         return tables
 
 

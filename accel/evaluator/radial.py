@@ -14,7 +14,7 @@ a table for each pair of elements present.
 from __future__ import annotations
 
 from itertools import combinations_with_replacement, product
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -33,6 +33,19 @@ _ROUNDING = 1e-12
 """What is less than this part of the largest entry at the cutoff is a zero that was rounded."""
 R_MIN_A = 0.1
 """Where tables begin. Closer atoms are refused: no model was ever trained there."""
+
+
+class ElementaryLayerNorm(torch.nn.LayerNorm):
+    """A layer norm in operations of which torch knows the second derivative in forward mode.
+
+    That of its own is wrong (torch 2.13), which no error tells.
+    """
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """As the class that this is made from in place; over the last axis."""
+        centred = x - x.mean(-1, keepdim=True)
+        scaled = centred / torch.sqrt((centred * centred).mean(-1, keepdim=True) + self.eps)
+        return scaled * self.weight + self.bias
 
 
 def pairing_of(module: Any) -> str:
@@ -60,6 +73,25 @@ def table_pairs(pairing: str, elements: Sequence[int]) -> tuple[list[Pair], NDAr
     number = np.zeros((n, n), dtype=np.int64)
     number[np.triu_indices(n)] = np.arange(n * (n + 1) // 2)
     return list(combinations_with_replacement(elements, 2)), np.maximum(number, number.T)
+
+
+class RadialTables(NamedTuple):
+    """What a layer reads by an edge's length."""
+
+    weights: NDArray[np.float64]
+    """[n_pairs, n_intervals + 1, 3, n_weights] (`tabulate`)."""
+    density: NDArray[np.float64] | None
+    """[n_pairs, n_intervals + 1, 3, 1]; None where messages are not divided by one."""
+
+
+def radial_tables(module: Any, layer: int, n_intervals: int, pairs: Sequence[Pair]) -> RadialTables:
+    """All tables of a layer."""
+    return RadialTables(
+        tabulate(module, layer, n_intervals, pairs),
+        tabulate(module, layer, n_intervals, pairs, density=True)
+        if hasattr(module.interactions[layer], "density_fn")
+        else None,
+    )
 
 
 def tabulate(

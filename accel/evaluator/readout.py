@@ -128,15 +128,14 @@ def gate(number: int, x: float) -> tuple[float, float]:
 
 @step
 def read_out(layer: Any, features: Any, atoms: int, scale: float, energies: Any, g_features: Any) -> None:
-    """Add the readout of a block of atoms to `energies`; set the gradient by its features.
+    """Add the readout of a block to its `energies`; set the gradient by its features.
 
     Sums are kept in fp64 whatever the working precision.
     """
     channels, hidden = layer.readout.shape
     first = np.empty(hidden)
-    second = np.empty(hidden)
-    slope = np.empty(hidden)
     by_first = np.empty(hidden)
+    scratch = np.empty((2, hidden))
     for k in range(atoms * layer.n_out * layer.channels):
         g_features[k] = 0
     for i in range(atoms):
@@ -152,21 +151,29 @@ def read_out(layer: Any, features: Any, atoms: int, scale: float, energies: Any,
                 energies[i] += scale * first[j]
                 by_first[j] = scale
         else:
-            for j in range(hidden):
-                value, derivative = gate(layer.gate, first[j])
-                first[j] = value * layer.gate_scale
-                slope[j] = derivative * layer.gate_scale
-                by_first[j] = scale * layer.readout_second[j]
-            _through_the_middle(layer, first, second, by_first)
-            energies[i] += scale * layer.readout_bias
-            for j in range(hidden):
-                energies[i] += scale * layer.readout_second[j] * first[j]
-                by_first[j] *= slope[j]
+            energies[i] += scale * _hidden_energy(layer, scale, first, by_first, scratch)
         for c in range(channels):
             by_feature = 0.0
             for j in range(hidden):
                 by_feature += by_first[j] * layer.readout[c, j]
             g_features[row + c] = by_feature
+
+
+@step
+def _hidden_energy(layer: Any, scale: float, x: Any, g: Any, scratch: Any) -> float:
+    """Energy that the gated layers make of `x`, and `scale` times its gradient, into `g`."""
+    hidden = len(x)
+    for j in range(hidden):
+        value, derivative = gate(layer.gate, x[j])
+        x[j] = value * layer.gate_scale
+        scratch[0, j] = derivative * layer.gate_scale
+        g[j] = scale * layer.readout_second[j]
+    _through_the_middle(layer, x, scratch[1], g)
+    energy: float = layer.readout_bias
+    for j in range(hidden):
+        energy += layer.readout_second[j] * x[j]
+        g[j] *= scratch[0, j]
+    return energy
 
 
 @step

@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from accel.evaluator.density import Density, density_of
 from accel.evaluator.readout import GATES, Readout
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from accel.evaluator.extraction import Extracted, Layer, Matrices
+    from accel.evaluator.gated import Gated
+    from accel.evaluator.radial import RadialTables
     from accel.ops.polynomial import SparsePolynomial
 
 
@@ -57,6 +60,9 @@ class LayerArrays(NamedTuple):
     conv: Convolution
     table: Any
     """[3 · n_knots, n_paths · n_edge_channels], for one pair of elements after the other."""
+    density: Density
+    gated: Gated | None
+    """In fp64."""
     l_paths: Any
     """[n_l], int64; paths that end in l."""
     linear: Any
@@ -88,7 +94,7 @@ class LayerArrays(NamedTuple):
 
 
 def layer_arrays(
-    extracted: Extracted, index: int, elements: NDArray[np.int64], dtype: Any, table: NDArray[np.float64]
+    extracted: Extracted, index: int, elements: NDArray[np.int64], dtype: Any, tables: RadialTables
 ) -> LayerArrays:
     """Arrays of one layer, in the working precision.
 
@@ -97,7 +103,7 @@ def layer_arrays(
         index: Which layer.
         elements: Indices into the model's of those that are present.
         dtype: Working precision.
-        table: [n_pairs, n_knots, 3, n_weights], the layer's radial tables (`radial.tabulate`).
+        tables: Of this layer.
     """
     layer = extracted.layers[index]
     n_l = 1 + max(path.l_out for path in layer.paths)
@@ -121,7 +127,9 @@ def layer_arrays(
 
     return LayerArrays(
         conv=_convolution(layer, dtype),
-        table=cast(_in_row_order(table, layer, channels)),
+        table=cast(_in_row_order(tables.weights, layer, channels)),
+        density=density_of(tables.density, layer.density or (1.0, 0.0), dtype),
+        gated=layer.gated,
         l_paths=l_paths,
         linear=cast(linear),
         linear_t=cast(transposed),

@@ -136,9 +136,11 @@ def test_a_model_without_scale_and_shift_agrees_with_mace_torch() -> None:
     assert_same(model, liquid(8), CompiledEvaluator(model))
 
 
-@pytest.mark.parametrize("family", ["agnesi transform and repulsion", "two heads"])
+@pytest.mark.parametrize(
+    "family", ["agnesi transform and repulsion", "density, repulsion and transform", "non-linear"]
+)
 def test_every_kind_of_structure_agrees_where_elements_matter_in_pairs(family: str) -> None:
-    model = random_model(hidden_irreps="4x0e+4x1o", **COVERED[family])
+    model = random_model(**COVERED[family])
     evaluator = CompiledEvaluator(model)
 
     for atoms in structures().values():
@@ -159,7 +161,7 @@ def test_each_head_can_be_chosen_and_a_wrong_one_is_named() -> None:
 
 
 @pytest.mark.parametrize(
-    "family", ["chebyshev radial basis", "zbl repulsion", "agnesi transform", "correlation 4"]
+    "family", ["chebyshev radial basis", "zbl repulsion", "density, never residual", "non-linear"]
 )
 def test_forces_are_the_slope_of_the_energy_of_mace_torch(family: str) -> None:
     """Also where mace-torch's own forces are not (Chebyshev), or could be wrong in the same way."""

@@ -13,8 +13,6 @@ from accel.reference import ReferenceEvaluator, to_graph
 from accel.swap import accelerate, swap_operations
 from tests.accel.random_models import (
     COVERED,
-    DENSITY,
-    NON_LINEAR,
     NOT_COVERED,
     liquid,
     random_model,
@@ -24,13 +22,6 @@ from tests.accel.random_models import (
 FAMILIES: dict[str, dict[str, Any]] = {
     **COVERED,
     **{family: changes for family, (changes, _) in NOT_COVERED.items()},
-    "density, never residual": {"interaction_cls": DENSITY, "interaction_cls_first": DENSITY},
-    "non-linear throughout": {
-        "interaction_cls": NON_LINEAR,
-        "interaction_cls_first": NON_LINEAR,
-        "hidden_irreps": "4x0e+4x1o",
-        "readout_cls": "NonLinearBiasReadoutBlock",
-    },
 }
 
 

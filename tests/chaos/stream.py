@@ -90,6 +90,10 @@ class Reader:
         """So many were taken in."""
         return self.services.run(JOB).n_events
 
+    def _hear_trouble(self, _: str, sentence: str) -> None:
+        if sentence:
+            self.troubles.append(sentence)
+
     @asynccontextmanager
     async def following(self) -> AsyncIterator[None]:
         """Follow until the context is left."""
@@ -98,7 +102,7 @@ class Reader:
             heard_jobs=lambda: None,
             heard_run=self._hear,
             heard_log=lambda job_id, data: None,
-            trouble=lambda what, sentence: self.troubles.append(sentence),
+            trouble=self._hear_trouble,
             is_open=lambda job_id: True,
         )
         self.services.when_links_change(following.links_changed)

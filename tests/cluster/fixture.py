@@ -6,6 +6,7 @@ Where none can be had, the tests that ask for it are left out and say why; under
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
 
 import pytest
@@ -24,6 +25,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in wanting:
         item.add_marker("cluster")
     reason = why_not() if wanting else None
+    if not reason and not shutil.which("chromium"):
+        wanting = [item for item in wanting if "browser" in getattr(item, "fixturenames", ())]
+        reason = "They need Chromium: `python -m tests.cluster install`." if wanting else None
     if reason and os.environ.get("CI") != "true":
         items[:] = [item for item in items if item not in wanting]
         config.hook.pytest_deselected(items=wanting)

@@ -26,23 +26,25 @@ PACKAGES = (
     "tmux",
     "util-linux",
 )
+BROWSER = ("chromium",)
+"""For the tests that open a notebook in a real browser; the cluster itself needs none."""
 
 
-def missing() -> Sequence[str]:
+def missing(packages: Sequence[str] = PACKAGES) -> Sequence[str]:
     """Those of the packages that are not installed."""
     listing = subprocess.run(
-        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *PACKAGES],
+        ["dpkg-query", "--show", "--showformat", "${Package} ${db:Status-Status}\n", *packages],
         capture_output=True,
         text=True,
         check=False,  # 1 where a package has never been heard of
     )
     installed = {line.split()[0] for line in listing.stdout.splitlines() if line.endswith(" installed")}
-    return [name for name in PACKAGES if name not in installed]
+    return [name for name in packages if name not in installed]
 
 
 def install() -> Sequence[str]:
     """Install what is missing, without starting any of its services; what that was."""
-    wanted = missing()
+    wanted = missing(PACKAGES + BROWSER)
     if wanted:
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         with _no_services_started():

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import sys
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 from tests.cluster import site
 from tests.cluster.cluster import Cluster
@@ -17,10 +16,16 @@ from tests.contract.ssh import Laptop, by_asyncssh, by_openssh, by_paramiko
 ROOT = Path(__file__).parents[2]
 
 
-@pytest.mark.parametrize("connect", [by_asyncssh, by_openssh, by_paramiko])
-async def test_jobs_are_the_same_over_ssh_of_any_kind(connect: Any, cluster: Cluster, tmp_path: Path) -> None:
-    async with connect(Laptop(cluster, tmp_path).target()) as connection:
-        await slurm_core.Core(connection).all()
+async def test_jobs_are_the_same_over_ssh_of_every_kind(cluster: Cluster, tmp_path: Path) -> None:
+    target = Laptop(cluster, tmp_path).target()
+
+    async def over(connect: Any) -> None:
+        async with connect(target) as connection:
+            await slurm_core.Core(connection).all()
+
+    async with asyncio.TaskGroup() as group:  # of which each job waits for Slurm most of the time
+        for kind in (by_asyncssh, by_openssh, by_paramiko):
+            group.create_task(over(kind), name=kind.__name__)
 
 
 def test_jobs_are_the_same_for_who_works_on_the_login_node(cluster: Cluster) -> None:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 from collections.abc import AsyncIterator, Awaitable
 from dataclasses import replace
 from pathlib import Path
@@ -27,6 +28,7 @@ from workbench.schedulers.slurm.pace import Pace
 NOBODYS = JobKey("csd3", "999999", 1e9)
 """Of a job that nobody knows."""
 SMALL_DISKS = places.Login("small-disks", 2252, "publickey")
+EVIL = places.Login("evil", 2253, "publickey")
 NO_PYTHON = places.Login("no-python", 2251, "publickey")
 
 
@@ -258,3 +260,31 @@ async def test_a_folder_that_is_not_the_users_is_said(site: Site) -> None:
     assert "set `work_folder` of the profile to a folder that you may write to" in sentence
     with pytest.raises(FileFailed, match="permission denied; change the permissions or choose another"):
         await site.connection.write("/etc/nothing/spec.json", b"{}")
+
+
+# -- what must not be obeyed -----------------------------------------------------------------------
+
+
+async def test_what_a_host_says_reaches_no_terminal_as_more_than_text(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    evil = cluster.state / "evil/sbatch"
+    evil.parent.mkdir()
+    evil.write_text(
+        "#!/bin/sh\nprintf 'sbatch: error: \\033]52;c;ZXZpbA==\\007\\033[2J[bold]no\\n' >&2; exit 1\n"
+    )
+    evil.chmod(0o755)
+    cluster.start_login(EVIL, "SetEnv PATH=/srv/evil:/usr/bin:/bin")
+    laptop = Laptop(cluster, tmp_path)
+    env = laptop.program(laptop.port(EVIL.port))
+    program = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "workbench", "submit", "demo"),
+        env=dict(env),
+        cwd=Path(__file__).parents[2],
+        stderr=asyncio.subprocess.PIPE,
+    )
+    _, stderr = await program.communicate()
+    assert program.returncode == 1
+    assert b"`sbatch run.sh`" in stderr
+    assert b"[bold]no" in stderr
+    assert stderr.decode().replace("\n", "").isprintable()

@@ -42,9 +42,9 @@ class Desk:
     cluster: Cluster
     services: Services
 
-    def slurm(self, *argv: str, root: bool = False) -> str:
-        """What somebody types on the login node."""
-        return self.cluster.login.run(*argv, user=None if root else USER).stdout.strip()
+    def slurm(self, *argv: str, stdin: str = "") -> str:
+        """What the user types on the login node."""
+        return self.cluster.login.run(*argv, user=USER, stdin=stdin).stdout.strip()
 
     def sbatch(self, *options: str, folder: str = "/tmp", script: str = "sleep 100") -> str:
         """Submit a job by hand; its number."""
@@ -185,31 +185,31 @@ async def test_a_run_of_ours_is_held_and_released(desk: Desk) -> None:
 async def test_a_run_that_is_submitted_by_hand_is_adopted(desk: Desk) -> None:
     services = desk.services
     job = await services.submit(TINY, Resources(time_limit_s=600))
+    await services.cancel(job.id)
     job = await desk.ended(job)
-    assert job.state == JobState.COMPLETED
     number = desk.slurm("sh", "-c", 'cd "$0" && sbatch --parsable run.sh', job.folder)
     again = await services.queues.adopt(PROFILE, number)
     assert (again.id, again.key and again.key.native_id, again.state) == (job.id, number, JobState.PENDING)
     with pytest.raises(NotAllowed, match=f"Job {number} is the run {job.id} already"):
         await services.queues.adopt(PROFILE, number)
-    assert (await desk.ended(again)).state == JobState.COMPLETED
-    assert (await services.fetch_all(job.id)).attempt == 2
+    third = desk.slurm("sh", "-c", 'cd "$0" && sbatch --parsable --hold run.sh', job.folder)
+    with pytest.raises(NotAllowed, match="two runs in one folder spoil each other"):
+        await services.queues.adopt(PROFILE, third)
+    assert (await desk.ended(again)).state == JobState.COMPLETED, await services.log(job.id)
+    assert (await services.fetch_all(job.id)).finish is not None
 
 
 async def test_a_run_of_which_only_its_folder_knows_is_adopted(desk: Desk) -> None:
     services = desk.services
-    job = await desk.ended(await services.submit(TINY, Resources(time_limit_s=600)))
-    copy = f"/home/{USER}/a copy's place"
-    desk.slurm("sh", "-c", 'rm -rf "$1"; mkdir "$1" && cp "$0/spec.json" "$1"', job.folder, copy)
-    code = desk.slurm("sh", "-c", "sed -n 's/^export PYTHONPATH=//p' \"$0/run.sh\"", job.folder)
-    python = desk.slurm("sh", "-c", 'sed -n \'s/ -m jobs.*//p\' "$0/run.sh" | tr -d "\'"', job.folder)
-    run = f"PYTHONPATH={code} {python} -m jobs.benchmark spec.json > stdout.log 2>&1"
-    number = desk.sbatch(folder=copy, script=run)
+    folder = f"/home/{USER}/a run's place"
+    desk.slurm("sh", "-c", 'rm -rf "$0"; mkdir "$0"; cat > "$0/spec.json"', folder, stdin=TINY.to_json())
+    number = desk.sbatch("-o", "stdout.log", folder=folder, script="echo hello; sleep 100")
     adopted = await services.queues.adopt(PROFILE, number)
-    assert adopted.id != job.id
-    assert (adopted.folder, adopted.spec.run) == (copy, TINY)
-    assert (await desk.ended(adopted)).state == JobState.COMPLETED, await services.log(adopted.id)
-    assert (await services.fetch_all(adopted.id)).finish is not None
+    assert (adopted.folder, adopted.spec.run) == (folder, TINY)
+    await desk.reaches(number, JobState.RUNNING)
+    assert await until(lambda: services.log(adopted.id)) == b"hello\n"
+    await services.cancel(adopted.id)
+    assert (await desk.ended(adopted)).state == JobState.CANCELLED
 
 
 async def test_what_holds_no_run_is_not_adopted(desk: Desk) -> None:
@@ -231,8 +231,8 @@ async def test_when_a_run_would_start_is_said_and_nothing_is_submitted(desk: Des
     assert 300 < found.starts_at - time.time() < 700
     assert found.partition == "icelake"
     wrong = JobSpec(TINY, Resources(account="NOBODY"))
-    with pytest.raises(SchedulerError, match=r"would refuse this job: .*: set `account`"):
+    with pytest.raises(SchedulerError, match=r"would not take this job .*: set `account`"):
         await desk.services.queues.estimate(wrong, PROFILE)
-    with pytest.raises(SchedulerError, match="starts there as soon as"):
+    with pytest.raises(SchedulerError, match="leave a slot free"):
         await desk.services.queues.estimate(spec, "local")
     assert len([entry for entry in await desk.entries() if not entry.state.is_over]) == 2

@@ -18,6 +18,7 @@ from workbench.remote import asyncssh_connection
 from workbench.remote.link_keeper import LinkKeeper, Living, Pace
 from workbench.remote.supervisor import SupervisedConnection
 from workbench.remote.tunnels import Forward
+from workbench.sessions import hop
 
 _NOTICE_S = 1.0
 _CONTENT = bytes(range(256)) * (1 << 12)
@@ -147,3 +148,25 @@ async def test_a_page_that_is_asked_for_while_the_link_is_down_says_so(
 
 async def _is(value: bool) -> bool:
     return value
+
+
+@pytest.mark.parametrize("way", ["ssh", "step"])
+async def test_a_node_is_reached_inside_a_job_by_ssh_and_by_a_step(laptop: Laptop, way: str) -> None:
+    options = ["-A", "MACE-SL3-CPU", "-p", "icelake", "-t", "5", "-w", "cpu-q-2", "-D", "/tmp"]
+    async with by_asyncssh(laptop.target()) as login:
+        done = await login.run(["sbatch", "--parsable", *options, "--wrap", "sleep 600"])
+        job = done.stdout.decode().strip()
+        state = ["squeue", "-h", "-j", job, "-o", "%T"]
+        await until(lambda: _output(login, state), lambda said: said == "RUNNING\n")
+        node = hop.by_ssh(login, "cpu-q-2") if way == "ssh" else hop.by_step(login, job, "cpu-q-2")
+        try:
+            assert await _output(node, ["hostname"]) == "cpu-q-2\n"
+            data = bytes(range(256)) * 4000
+            assert (await node.run(["cat"], stdin=data)).stdout == data
+        finally:
+            await node.close()
+            await login.run(["scancel", job])
+
+
+async def _output(connection: Connection, argv: list[str]) -> str:
+    return (await connection.run(argv, check=False)).stdout.decode()

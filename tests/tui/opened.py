@@ -92,7 +92,7 @@ async def still(hand: Hand) -> None:
 
 
 def charts_settled(screen: Screen[object]) -> bool:
-    return all(getattr(chart, "is_settled", True) for chart in screen.query("Chart"))
+    return all(getattr(each, "is_settled", True) for each in (screen, *screen.query("Chart")))
 
 
 async def press(hand: Hand, *keys: str) -> None:

@@ -26,12 +26,14 @@ from jobs.spec import BenchmarkParameters, ProfileParameters, RunSpec
 from jobs.sweep import SweepSpec
 from tests.tui.moment import NOW
 from tests.tui.recorded_queues import RecordedQueues
+from tests.tui.recorded_sessions import RecordedDesk
 from workbench.again import Again, again
 from workbench.errors import NotAllowed, NotFound, WorkbenchError
 from workbench.model.job import Job, JobSpec, JobState, JobStatus, Part, Resources
 from workbench.model.link import LinkStatus
 from workbench.model.run import Run
 from workbench.model.sweep import Sweep, progress_of, sweep_of
+from workbench.sweeps import again_of
 
 PLANS = ("reference", "reference-fp32", "compile", "exact")
 RECIPES = {
@@ -83,6 +85,7 @@ class RecordedWorkbench:
         self.logs: dict[str, bytes] = {}
         self.queues = RecordedQueues(self)
         self.outbox = RecordedOutbox(self)
+        self.desk = RecordedDesk(self.asked)
         self.known_links: Sequence[LinkStatus] = ()
         self.tell_of_links: Callable[[], None] = lambda: None
         self._profiles = profiles
@@ -130,7 +133,7 @@ class RecordedWorkbench:
         for index, (run, at) in enumerate(zip(spec.members(), points, strict=True)):
             member = job(f"{sweep_id}.{index}", JobState.PENDING, age_s=age_s, spec=run, profile=profile)
             part = Part(sweep_id, spec.name, index, len(points), at)
-            self.add(replace(member, part=part))
+            self.add(replace(member, part=part, folder=f"/home/sam/runs/{sweep_id}/{index}"))
         return self.job(sweep_id)
 
     def members(self, sweep_id: str) -> list[Job]:
@@ -191,20 +194,24 @@ class RecordedWorkbench:
 
     async def resubmit(self, job_id: str, *, spec: JobSpec | None = None) -> Job:
         self._ask("resubmit", job_id)
-        if isinstance(sweep := self.job(job_id), Sweep):
-            for member in sweep.failed:
-                self.change(member.id, JobState.PENDING)
-            return self.job(job_id)
         job = self._over(job_id)
         return self._start(spec or job.spec, job.profile, resubmitted_from=job.id)
 
     async def again(self, job_id: str) -> Again:
         while await self.fetch(job_id):
             pass
-        return again(self.job(job_id), self.run(job_id))
+        job = self.job(job_id)
+        if isinstance(job, Sweep):
+            return again_of(job, {member.id: self.run(member.id) for member in job.members})
+        proposal = again(job, self.run(job_id))
+        return replace(proposal, in_place=proposal.in_place or job.part is not None)
 
     async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         self._ask("requeue", job_id)
+        if isinstance(sweep := self.job(job_id), Sweep):
+            for member in sweep.failed:
+                self.change(member.id, JobState.PENDING)
+            return self.job(job_id)
         job = self._over(job_id)
         spec = replace(job.spec, resources=resources or job.spec.resources)
         self.known[job_id] = replace(job, spec=spec, status=JobStatus(JobState.PENDING))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import pytest
+from textual.strip import Strip
 
 from tests.tui.opened import LARGE, Hand, drawn, notices, opened, press, settled, until_drawn, until_on
 from tests.tui.recorded import RecordedWorkbench, benchmark, failed, job
@@ -9,6 +10,7 @@ from workbench.app import WorkbenchApp
 from workbench.errors import ConnectionFailed, FileFailed
 from workbench.model.job import JobState
 from workbench.screens.jobs import JobsScreen
+from workbench.widgets.job_table import JobTable
 
 
 def three() -> RecordedWorkbench:
@@ -237,3 +239,27 @@ async def test_leaving_touches_no_run() -> None:
         await hand.press("q")
     assert {what for what, _ in workbench.asked} <= {"refresh", "fetch"}
     assert workbench.known["bbbbbb"].state is JobState.RUNNING
+
+
+async def test_of_ten_thousand_jobs_only_the_lines_that_have_changed_are_drawn_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    workbench = RecordedWorkbench()
+    for index in range(10_000):
+        workbench.add(job(f"j{index:05d}", JobState.PENDING, age_s=600 + index))
+    async with opened(workbench, size=LARGE) as hand:
+        drawn_again: list[int] = []
+        render_line = JobTable.render_line
+
+        def counting(table: JobTable, y: int) -> Strip:
+            drawn_again.append(y)
+            return render_line(table, y)
+
+        monkeypatch.setattr(JobTable, "render_line", counting)
+        workbench.change("j00006", JobState.RUNNING)
+        await until_drawn(hand, "▶ running")
+        assert drawn_again == [7]  # below the header
+        workbench.change("j00006", JobState.COMPLETED)
+        workbench.change("j09999", JobState.COMPLETED)  # out of sight
+        await until_drawn(hand, "✓ completed")
+        assert drawn_again == [7, 7]

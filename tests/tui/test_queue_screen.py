@@ -26,7 +26,7 @@ async def test_one_key_shows_every_job_in_the_queue_whoever_started_it() -> None
     async with opened(workbench, size=LARGE) as hand:
         await press(hand, "Q")
         await until_on(hand, "QueueScreen")
-        assert workbench.queues.watched == "csd3"
+        assert vars(workbench.queues)["watched"] == "csd3"
         rows = {line.split()[0]: line for line in drawn(hand).splitlines()[:6]}
         assert "▶ running" in rows["12"]
         assert "59:00" in rows["12"]
@@ -38,7 +38,11 @@ async def test_one_key_shows_every_job_in_the_queue_whoever_started_it() -> None
         assert "csd3  polled 4s ago · every 12 s · 31 polls · the last took 0.18 s" in drawn(hand)
         await press(hand, "escape")
         await until_on(hand, "JobsScreen")
-        assert workbench.queues.watched is None
+        assert vars(workbench.queues)["watched"] is None
+        assert "csd3  polled 4s ago · every 12 s" in drawn(hand)
+        asked = workbench.queues.asked.count(("stir", ""))
+        await press(hand, "f5")
+        assert workbench.queues.asked.count(("stir", "")) == asked + 1
 
 
 async def test_without_a_cluster_there_is_no_queue_to_show() -> None:

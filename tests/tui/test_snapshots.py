@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
+from tests.tui.moment import NOW
 from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, still, until_drawn, until_on
 from tests.tui.recorded import RecordedWorkbench, benchmark, failed, finished, job
 from tests.tui.recorded_queues import busy_cluster
+from tests.tui.recorded_sessions import view
+from tests.tui.recorded_sweeps import swept
 from tests.waiting import until
 from workbench.model.job import JobState
+from workbench.model.session import Kernel, SessionKind
 
 Scene = tuple[RecordedWorkbench, str | None, Sequence[str]]
 
@@ -58,6 +63,18 @@ def failure() -> Scene:
     return workbench, "f5t6uu", ()
 
 
+def sessions() -> Scene:
+    workbench = RecordedWorkbench(("csd3",))
+    busy = Kernel("k1", "python3", busy=True, connections=1, last_activity="")
+    workbench.desk.views = [
+        view("ab23", NOW, left_s=7000.0, kernels=(busy, replace(busy, id="k2", name="mace", busy=False))),
+        view("cd45", NOW, kind=SessionKind.SHELL, node="cpu-q-3", renews=True),
+        view("ef67", NOW, state=JobState.PENDING, reason="QOSMaxJobsPerUserLimit"),
+        view("gh89", NOW, state=JobState.TIMEOUT),
+    ]
+    return workbench, None, ("S",)
+
+
 def help_screen() -> Scene:
     workbench, _, _ = many_jobs()
     return workbench, None, ("question_mark",)
@@ -75,7 +92,18 @@ def queued() -> Scene:
     return busy_cluster(), None, ("Q", "enter")
 
 
-SCENES = (empty, many_jobs, running, errors, results, failure, help_screen, submit, queue, queued)
+def sweep() -> Scene:
+    return swept()[0], None, ("enter",)
+
+
+def sweep_chart() -> Scene:
+    return swept()[0], None, ("enter", "2")
+
+
+SCENES = (
+    empty, many_jobs, running, errors, results, failure, help_screen, submit, sessions, queue, queued,
+    sweep, sweep_chart,
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["80x24", "160x50"])
@@ -88,6 +116,9 @@ def test_the_screen_looks_as_it_did(
     async def told() -> bool:
         return open_job is None or workbench.is_told(open_job)
 
+    async def all_told() -> bool:
+        return all(workbench.is_told(job.id) for job in workbench.known.values())
+
     async def before(hand: Hand) -> None:
         await settled(hand)
         if open_job is not None:
@@ -97,6 +128,8 @@ def test_the_screen_looks_as_it_did(
         await press(hand, *keys)
         if scene is queued:
             await until_drawn(hand, "epoch 29")
+        if scene in (sweep, sweep_chart):
+            await until(all_told)
         await still(hand)
 
     assert snap_compare(app_on(workbench, open_job), terminal_size=size, run_before=before)

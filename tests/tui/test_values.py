@@ -14,7 +14,7 @@ from tests.tui.recorded import job
 from workbench import commands
 from workbench.model.job import JobState
 from workbench.model.series import Series
-from workbench.plain import plain
+from workbench.plain import for_terminal, plain
 from workbench.widgets import axes, words
 from workbench.widgets.job_columns import layout
 from workbench.widgets.lines import fitted, log_lines, short
@@ -98,6 +98,21 @@ def test_no_log_can_reach_the_terminal(data: bytes) -> None:
 )
 def test_a_log_is_what_a_terminal_would_leave(data: bytes, lines: list[str]) -> None:
     assert log_lines(data) == lines
+
+
+@given(st.text() | st.binary().map(lambda data: data.decode("latin-1")))
+def test_nothing_that_a_terminal_obeys_is_left_of_any_text(text: str) -> None:
+    assert plain(text).isprintable()
+    left = for_terminal(text.encode(errors="replace")).decode()
+    assert all(letter.isprintable() or letter in "\n\r\t" for letter in left)
+
+
+@pytest.mark.parametrize("beginning", ["\x1b]", "\x1b[1;", "\x1bP0\n", "\x1b]0;a\n"])
+def test_a_megabyte_of_sequences_that_do_not_end_is_read_at_once(beginning: str) -> None:
+    text = beginning * (1_000_000 // len(beginning))
+    assert len(plain(text)) <= 10_001
+    assert b"\x1b" not in for_terminal(text.encode())
+    assert all(line.isprintable() for line in log_lines(text.encode()))
 
 
 @given(st.text(), st.integers(0, 40))

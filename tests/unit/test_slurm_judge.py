@@ -236,3 +236,30 @@ def test_a_clock_that_is_put_right_moves_the_times_of_jobs_that_go_on() -> None:
     after = judge.statuses([JOB], Answer([ENTRY], now=1000.0), 1600.0)["abc"]
     assert before.started_at == 1010.0
     assert after.started_at == 1610.0
+
+
+def test_polls_are_rarer_where_nothing_changes_for_long_and_rarest_where_nobody_looks() -> None:
+    now = [0.0]
+    pace = Pace(2.0, 15.0, clock=lambda: now[0])
+
+    def ask(times: int, *, changed: bool = False) -> None:
+        for _ in range(times):
+            pace.asked(["a"], changed=changed)
+
+    ask(10)
+    assert (pace.interval_s, pace.n_polls) == (15.0, 10)
+    now[0] = 601.0
+    ask(10)
+    assert pace.interval_s == 30.0
+    pace.attend(False)
+    ask(10)
+    assert pace.interval_s == 60.0
+    ask(1, changed=True)
+    assert pace.interval_s == 60.0
+    pace.attend(True)
+    assert pace.interval_s == 15.0
+    assert not pace.is_due(["a"])
+    now[0] += 15
+    assert pace.is_due(["a"])
+    pace.stir()
+    assert pace.interval_s == 2.0

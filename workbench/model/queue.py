@@ -64,8 +64,9 @@ class QueueEntry:
 
     @property
     def run_id(self) -> str:
-        """Our own id of the job, where this program has submitted it."""
-        return self.token.split(":")[1] if self.token.startswith("mw:") else ""
+        """Our own id of the job, or of the sweep, where this program has submitted it."""
+        run_id = self.token.split(":")[1] if self.token.startswith("mw:") else ""
+        return f"{run_id}.{self.tasks}" if run_id and self.tasks.isdecimal() else run_id
 
     def elapsed_s(self, now: float) -> float | None:
         """How long it has run, or ran; None before it started."""

@@ -43,6 +43,8 @@ class Session:
     local_port: int = 0
     work_folder: str = ""
     """Where shell and notebooks begin; empty for the home folder."""
+    held_at: str = ""
+    """Of `sintr`: the login node, what keeps it alive there, and where that is."""
     renews: bool = False
     """Whether a new job is to be submitted when this one ends: once, for one press of a key."""
     stopped: bool = False
@@ -161,7 +163,8 @@ class SessionView:
             return "stopped" if self.session.stopped else "ended"
         if self.job.state is not JobState.RUNNING:
             return "waiting"
-        return "ready" if self.place is not None else "starting"
+        known = self.place is not None or self.session.kind is SessionKind.SINTR
+        return "ready" if known else "starting"
 
     @property
     def busy_kernels(self) -> int:
@@ -180,3 +183,16 @@ def warning_due(left_s: float | None, told_s: float | None) -> float | None:
         return None
     due = min((each for each in WARNINGS_S if left_s <= each), default=None)
     return due if due is not None and (told_s is None or due < told_s) else None
+
+
+def left_text(left_s: float | None) -> str:
+    """How much time is left, as a countdown shows it."""
+    if left_s is None:
+        return ""
+    hours, rest = divmod(int(left_s), 3600)
+    return f"{hours}:{rest // 60:02}:{rest % 60:02}"
+
+
+def computing(n_kernels: int) -> str:
+    """`2 kernels compute`."""
+    return "1 kernel computes" if n_kernels == 1 else f"{n_kernels} kernels compute"

@@ -23,6 +23,7 @@ from workbench.model.sweep import Sweep
 Runs: TypeAlias = Mapping[str, Run]
 _REPEATS = ("seed",)
 """Axes along which a measurement is repeated, not changed."""
+_SIZES = "parameters.sizes"
 _REFERENCE = "reference"
 _VARIES = ("date", "load_average", "pid")
 """Differs between any two runs, and explains nothing by itself."""
@@ -218,18 +219,21 @@ def _table(rows: Sequence[Row], axes: Sequence[str]) -> tuple[list[str], list[li
         ("plan", lambda row: row.plan),
         ("system", lambda row: row.case),
         ("median ms", lambda row: row.median_ms),
+        ("speed-up", lambda row: row.speed_up),
+        ("meV/Å", lambda row: row.force_rmse_mev_per_a),
         ("q1", lambda row: row.low_ms),
         ("q3", lambda row: row.high_ms),
         ("n", lambda row: row.n_evaluations),
-        ("speed-up", lambda row: row.speed_up),
         ("spread %", lambda row: None if row.spread is None else 100 * row.spread),
-        ("meV/Å", lambda row: row.force_rmse_mev_per_a),
-        ("", lambda row: "" if row.passed else "out of tolerance"),
+        ("error", lambda row: "within tolerance" if row.passed else "too large"),
     ]
-    if all(row.passed for row in rows):
-        columns.pop()
-    if all(row.spread is None for row in rows):
-        columns = [column for column in columns if column[0] != "spread %"]
+    # What is the same for all, or said already, is left out.
+    said = {
+        "system": all(row.case == f"{row.point.get(_SIZES)} atoms" for row in rows),
+        "spread %": all(row.spread is None for row in rows),
+        "error": all(row.passed for row in rows),
+    }
+    columns = [column for column in columns if not said.get(column[0])]
     return [name for name, _ in columns], [[cell(row) for _, cell in columns] for row in rows]
 
 

@@ -6,6 +6,7 @@ from textual.screen import Screen
 
 from workbench.messages import Cancel, Hold, NewRun, Requeue, Resubmit
 from workbench.model.job import Job
+from workbench.model.sweep import Sweep
 
 
 class JobScreen(Screen[None]):
@@ -23,7 +24,10 @@ class JobScreen(Screen[None]):
 
     def action_change(self) -> None:
         """Change the parameters and start that."""
-        if job := self._job_or_say():
+        job = self._job_or_say()
+        if isinstance(job, Sweep):
+            self.post_message(NewRun(job.spec, over=job.over))
+        elif job:
             self.post_message(NewRun(job.spec, resubmitted_from=job.id if job.state.is_over else None))
 
     def action_requeue(self) -> None:

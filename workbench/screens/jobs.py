@@ -8,16 +8,21 @@ from rich.text import Text
 from textual.app import ComposeResult
 from textual.widgets import Footer, Input, Static
 
+from jobs.sweep import short
 from workbench.commands import JOBS, bindings
-from workbench.messages import NewRun, OpenRun, ShowQueue
+from workbench.messages import AskNow, NewRun, OpenRun, ShowQueue
 from workbench.model.job import Job, JobState
+from workbench.model.pulse import Pulse
 from workbench.model.run import Run
+from workbench.model.sweep import Sweep
 from workbench.plain import plain
 from workbench.report import start_expected
 from workbench.screens.job_screen import JobScreen
 from workbench.widgets import words
 from workbench.widgets.job_columns import COLUMNS, matching, ordered, search_text
 from workbench.widgets.job_table import JobTable
+from workbench.widgets.line_table import LineTable
+from workbench.widgets.poll_status import PollStatus
 
 _MOVING = {"elapsed", "progress", "left"}
 """Columns by which the order changes while time goes on."""
@@ -56,6 +61,8 @@ class JobsScreen(JobScreen):
         self._detail = Static(id="detail", markup=False)
         self._empty = Static(id="empty", markup=False)
         self._title = Static(id="title", markup=False)
+        self._polls = PollStatus(id="polls")
+        self._polls.display = False
         self.has_queues = False
         """Whether there is a cluster whose queue could be shown."""
 
@@ -66,6 +73,7 @@ class JobsScreen(JobScreen):
         yield self._empty
         yield self._detail
         yield self._filter
+        yield self._polls
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
@@ -77,7 +85,7 @@ class JobsScreen(JobScreen):
     @property
     def chosen_job(self) -> Job | None:
         """The job under the cursor."""
-        return self._table.job
+        return self._table.row
 
     def show(
         self,
@@ -95,6 +103,11 @@ class JobsScreen(JobScreen):
         self._heard_at = heard_at
         if self.is_mounted:
             self._draw(changed=changed)
+
+    def show_polls(self, profile: str, pulse: Pulse, now: float) -> None:
+        """Say how often a cluster is asked."""
+        self._polls.display = True
+        self._polls.show(profile, pulse, now)
 
     def select(self, job_id: str) -> None:
         """Put the cursor on a job."""
@@ -114,6 +127,10 @@ class JobsScreen(JobScreen):
     def action_queue(self) -> None:
         """Show all jobs in a cluster's queue."""
         self.post_message(ShowQueue())
+
+    def action_ask(self) -> None:
+        """Ask the schedulers now."""
+        self.post_message(AskNow())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Offer the queue only where there is one."""
@@ -151,11 +168,11 @@ class JobsScreen(JobScreen):
         event.input.display = bool(event.value)
         self._table.focus()
 
-    def on_job_table_chosen(self, message: JobTable.Chosen) -> None:
+    def on_line_table_chosen(self, message: LineTable.Chosen) -> None:
         """A job was clicked twice."""
-        self.post_message(OpenRun(message.job_id))
+        self.post_message(OpenRun(message.key))
 
-    def on_job_table_moved(self) -> None:
+    def on_line_table_moved(self) -> None:
         """Say what the job under the cursor is about."""
         self._draw_detail()
 
@@ -199,7 +216,7 @@ class JobsScreen(JobScreen):
         self._title.update(title)
 
     def _draw_detail(self) -> None:
-        job = self._table.job if self._shown else None
+        job = self._table.row if self._shown else None
         self._detail.update(_detail(job, self._runs, self._now) if job else "")
 
 
@@ -218,6 +235,8 @@ def _detail(job: Job, runs: Mapping[str, Run], now: float) -> Text:
     asked = f"{run.experiment} of {run.model} on {run.device}"
     plans = getattr(run.parameters, "plans", ())
     asked += f": {', '.join(plans)}" if plans else ""
+    if isinstance(job, Sweep):
+        asked = f"{len(job.members)} runs over {', '.join(map(short, job.over))}: {asked}"
     known = runs.get(job.id)
     why = (known.failure if known and known.failure else "") or job.status.reason
     why = f"{words.job_state_text(job)}: {why}" if why else ""

@@ -14,12 +14,19 @@ from workbench.messages import ActOnQueued, AskNow
 from workbench.model.pulse import Pulse
 from workbench.model.queue import QueuedJob, QueueEntry
 from workbench.plain import plain
-from workbench.report import duration, start_expected
+from workbench.report import clock_time, duration, start_expected
 from workbench.widgets.log_tail import LogTail
 from workbench.widgets.poll_status import PollStatus
 from workbench.widgets.queue_columns import state_text
 
 _WIDE = 120
+_FIRST = {
+    key: place
+    for place, key in enumerate(
+        ("JobName", "WorkDir", "Command", "StdOut", "StdErr", "TimeLimit", "SubmitTime", "Dependency", "TRES")
+    )
+}
+"""What one wants to know before the rest."""
 
 
 class QueuedScreen(Screen[None]):
@@ -68,8 +75,8 @@ class QueuedScreen(Screen[None]):
         table = Table.grid(padding=(0, 1))
         table.add_column(no_wrap=True, style="dim")
         table.add_column(overflow="fold")
-        for key, value in job.facts:
-            table.add_row(Text(plain(key)), Text(plain(value)))
+        for key, value in sorted(job.facts, key=lambda fact: _FIRST.get(fact[0], len(_FIRST))):
+            table.add_row(Text(plain(key)), Text(plain(_said(key, value, self._now))))
         self._said.update(table)
         self._log.border_subtitle = Text(plain(job.log_path or "it writes no output"))
 
@@ -125,3 +132,10 @@ class QueuedScreen(Screen[None]):
         text.append("\n").append(plain(entry.why or entry.folder))
         self._header.update(text)
         self._status.show(self.profile, self._pulse, now, trouble=self._trouble)
+
+
+def _said(key: str, value: str, now: float) -> str:
+    """Moments, which the scheduler was asked to give in seconds, as a clock shows them."""
+    if key.endswith(("Time", "SchedEval")) and value.isascii() and value.isdecimal() and len(value) == 10:
+        return clock_time(float(value), now)
+    return value

@@ -28,9 +28,17 @@ _PLACE_FILE = "session.json"
 class Site(Protocol):
     """What is to be known of the place where the job runs."""
 
-    profile: ClusterProfile
-    connection: Connection
-    work_folder: str
+    @property
+    def profile(self) -> ClusterProfile:
+        """As the user describes it."""
+
+    @property
+    def connection(self) -> Connection:
+        """To the host where its commands are."""
+
+    @property
+    def work_folder(self) -> str:
+        """An absolute path."""
 
 
 class Way:

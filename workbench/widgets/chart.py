@@ -18,6 +18,8 @@ from textual_plotext.plot import Plot
 N_COLOURS = 7
 _REST = 5.0
 """The next picture waits this many times as long as the last one took: most of the time is left to keys."""
+_MOST_REST_S = 0.2
+"""But no longer, so that a point is seen soon also where a busy machine draws slowly."""
 Rgb: TypeAlias = tuple[int, int, int]
 
 
@@ -97,7 +99,7 @@ class Chart(PlotextPlot):
                 else:
                     began = time.monotonic()
                     self._lines = await asyncio.to_thread(_built, plot, style, self.app.console)
-                    rest_s = _REST * (time.monotonic() - began)
+                    rest_s = min(_MOST_REST_S, _REST * (time.monotonic() - began))
                 self.refresh()
                 await asyncio.sleep(rest_s)
         finally:

@@ -9,6 +9,7 @@ from typing import Any
 
 from workbench.model.job import Job
 from workbench.model.run import Run
+from workbench.model.sweep import Sweep
 from workbench.plain import plain
 from workbench.report import duration
 from workbench.widgets import words
@@ -52,7 +53,7 @@ COLUMNS: Sequence[Column] = (
     Column(
         "state",
         13,
-        lambda job, _run, _now: words.job_state_text(job),
+        lambda job, _run, _now: job.summary if isinstance(job, Sweep) else words.job_state_text(job),
         lambda job, _run, _now: (not job.state.is_over, _reversed_text(job.state)),
     ),
     Column(

@@ -11,11 +11,11 @@ from rich.style import Style
 from textual import events
 from textual.geometry import Size
 from textual.message import Message
-from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from workbench.commands import TABLE, bindings
 from workbench.widgets.lines import fitted
+from workbench.widgets.seen_lines import SeenLines
 
 T = TypeVar("T")
 _HEADER_LINES = 1
@@ -33,7 +33,7 @@ class Cell:
     """Which of `TONES` it is drawn in; empty for the text's own colour."""
 
 
-class LineTable(ScrollView, Generic[T], can_focus=True):
+class LineTable(SeenLines, Generic[T], can_focus=True):
     """Rows, one a line, below a header that stays. The cursor stays on its row when the rows change."""
 
     BINDINGS = bindings(TABLE)
@@ -107,7 +107,7 @@ class LineTable(ScrollView, Generic[T], can_focus=True):
             self._cursor = index if index is not None else max(0, min(self._cursor, len(rows) - 1))
             self.virtual_size = Size(self._width, len(rows) + _HEADER_LINES)
             self._keep_in_sight()
-        self.refresh()
+        self.draw_changed()
         if self.row is not before:
             self.post_message(self.Moved())
 
@@ -167,7 +167,7 @@ class LineTable(ScrollView, Generic[T], can_focus=True):
 
     # -- drawing ---------------------------------------------------------------------------------
 
-    def render_line(self, y: int) -> Strip:
+    def line(self, y: int) -> Strip:
         """One line of what is seen; the first is the header."""
         width = self._width - 2
         if y < _HEADER_LINES:

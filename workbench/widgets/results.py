@@ -53,6 +53,7 @@ class ResultsPanel(Vertical):
         if (summary, over) == self._shown:
             return
         self._shown = (summary, over)
+        chosen = self._table.cursor_row
         self._table.clear(columns=True)
         self._table.display = summary is not None
         self.set_class(summary is not None, "-filled")
@@ -65,6 +66,7 @@ class ResultsPanel(Vertical):
             self._table.add_column(_cell(name, text=_is_text(whole, index)))
         for row in whole:
             self._table.add_row(*(_cell(cell, text=_is_text(whole, i)) for i, cell in enumerate(row)))
+        self._table.move_cursor(row=min(chosen, len(whole) - 1))
         told = summary.get("measured_on")
         facts = facts_of(told) if isinstance(told, Mapping) else plain(told or "")
         self._below.update(f"Measured on: {facts}" if facts else "")

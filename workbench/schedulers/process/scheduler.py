@@ -105,8 +105,8 @@ class ProcessScheduler:
             SchedulerError: Always.
         """
         raise SchedulerError(
-            f"{self._connection.host} has no scheduler that could say when: a run starts there as soon as "
-            f"fewer than {self._slots} others do ({job.profile} in the configuration)."
+            f"{self._connection.host} has no scheduler that could say when: a run of profile {job.profile} "
+            "starts there as soon as those before it leave a slot free."
         )
 
     async def cancel(self, job: Job) -> None:
