@@ -159,7 +159,13 @@ class AgentSession:
 
     async def begin(self, token: str, ping_s: float) -> None:
         """Send the agent over, and wait until it answers."""
-        await self._pipe.write(_source())
+        try:
+            await self._pipe.write(_source())
+        except LinkLost:
+            # A shell that ends at once takes nothing: what it says of that is the better reason.
+            await self._pipe.read()
+            if not _last_words(self._pipe):
+                raise
         said = await self._after(f"{token} ".encode())
         if said != b"here":
             reason = "there is no Python 3 on it that could be found; have it on the PATH of ssh commands"

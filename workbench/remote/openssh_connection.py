@@ -14,9 +14,17 @@ import re
 import tempfile
 from pathlib import Path
 
-from workbench.errors import ConnectionFailed, HostKeyRefused, LinkLost, LoginRefused
+from workbench.errors import (
+    ConnectionFailed,
+    HostKeyRefused,
+    LinkLost,
+    LoginBroken,
+    LoginRefused,
+    Unreachable,
+)
 from workbench.remote import known_hosts
 from workbench.remote.agent_connection import PING_S, AgentConnection
+from workbench.remote.reach import REACH_S
 from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
 
 _PIECE = 1 << 16
@@ -24,7 +32,7 @@ _TAIL = 2000
 """Bytes of stderr that are kept for a message."""
 _PERSIST = "8h"
 """How long a master of ours, which nobody uses, waits for somebody."""
-_ALIVE = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=3")
+_ALIVE = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2", "-o", f"ConnectTimeout={REACH_S:.0f}")
 
 
 async def connect(target: SshTarget, *, ping_s: float = PING_S) -> AgentConnection:
@@ -87,6 +95,10 @@ def _refusal(options: SshOptions, socket: str, said: str) -> ConnectionFailed:
             f"it asks for a password, a passphrase or a code ({lines[-1]}), and this kind of connection "
             f"never does: run `{login}` in a terminal, then connect again",
         )
+    if re.search(r"connect to host|resolve hostname", said):
+        return Unreachable(alias, f"`ssh` could not connect ({lines[-1]}); check the network, or the name")
+    if re.search(r"^(Connection (closed|reset)|Received disconnect|Disconnected from)", said, re.MULTILINE):
+        return LoginBroken(alias, f"the connection ended during the login ({lines[-1]})")
     return ConnectionFailed(alias, f"`ssh` could not connect ({lines[-1]}); check the network, or the name")
 
 

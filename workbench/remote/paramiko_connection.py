@@ -14,11 +14,12 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from workbench.errors import ConnectionFailed, LinkLost
+from workbench.errors import LinkLost
 from workbench.ports import Prompter
 from workbench.remote import known_hosts
 from workbench.remote.agent_connection import PING_S, AgentConnection
 from workbench.remote.login import Login
+from workbench.remote.reach import REACH_S
 from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
 
 if TYPE_CHECKING:
@@ -30,6 +31,8 @@ _PIECE = 1 << 16
 _TAIL = 2000
 """Bytes of stderr that are kept for a message."""
 _KEEPALIVE_S = 30
+_KEYS_S = 15.0
+"""For the exchange of keys: a thread that waits for ever could not be ended."""
 
 
 async def connect(target: SshTarget, prompter: Prompter, *, ping_s: float = PING_S) -> AgentConnection:
@@ -60,7 +63,7 @@ async def _log_in(
     for jump in options.jumps if before is None else ():
         before = await _log_in(jump, prompter, transports, before)
     login = _Login(options, prompter)
-    with _translated(options):
+    with _translated(login):
         transport = await asyncio.to_thread(_reach, options, before)
         transports.append(transport)
         await login.check_host(transport)
@@ -82,7 +85,7 @@ def _reach(options: SshOptions, before: paramiko.Transport | None) -> paramiko.T
     elif options.proxy_command:
         link = paramiko.ProxyCommand(options.proxy_command)
     else:
-        link = socket.create_connection(where)
+        link = socket.create_connection(where, timeout=REACH_S)
     transport = paramiko.Transport(link)  # type: ignore[arg-type]
     try:
         known = _known(options)
@@ -91,7 +94,7 @@ def _reach(options: SshOptions, before: paramiko.Transport | None) -> paramiko.T
             security = transport.get_security_options()
             first = [kind for kind in security.key_types if kind in known]
             security.key_types = (*first, *(kind for kind in security.key_types if kind not in first))
-        transport.start_client()
+        transport.start_client(timeout=_KEYS_S)
     except BaseException:
         transport.close()
         raise
@@ -155,6 +158,7 @@ class _Login(Login):
         """What is wanted after one step; none where it was refused."""
         import paramiko
 
+        self.offered = True
         try:
             return await asyncio.to_thread(work, *args)
         except paramiko.BadAuthenticationType:
@@ -247,19 +251,16 @@ class _Login(Login):
 
 
 @contextmanager
-def _translated(options: SshOptions) -> Iterator[None]:
+def _translated(login: _Login) -> Iterator[None]:
     import paramiko
 
-    where = f"{options.hostname}:{options.port}"
+    where = f"{login.options.hostname}:{login.options.port}"
     try:
         yield
     except (paramiko.SSHException, EOFError) as error:
-        said = str(error) or "it closed the connection"
-        raise ConnectionFailed(
-            options.target.alias, f"the connection to {where} was broken off ({said})"
-        ) from error
+        raise login.broken_off(where, str(error) or "it closed the connection") from error
     except OSError as error:
-        raise options.unreachable(error) from error
+        raise login.options.unreachable(error) from error
 
 
 def _close(transports: Sequence[paramiko.Transport]) -> None:
