@@ -182,12 +182,9 @@ class Services:
             await site.scheduler.cancel(known)
 
     def _unsearched(self) -> Sequence[str]:
-        """Profiles whose runs were not looked for yet, as far as that asks for no login of its own."""
-        return [
-            name
-            for name, described in self._config.profiles.items()
-            if name not in self._searched and (described.connection == "local" or name in self._sites.opened)
-        ]
+        """Profiles of this machine whose runs were not looked for yet: there, looking costs nothing."""
+        local = (name for name, described in self._config.profiles.items() if described.connection == "local")
+        return [name for name in local if name not in self._searched]
 
     async def _refresh_queue(self, profile: str) -> None:
         """Ask one scheduler for its queue, and so for our jobs in it."""

@@ -72,24 +72,6 @@ async def test_a_run_goes_through_the_queue_and_its_results_come_back(env: Mappi
         assert (await services.fetch_all(job.id)).attempt == 2
 
 
-async def test_runs_are_found_again_after_the_store_was_lost(env: Mapping[str, str]) -> None:
-    async with opened(env) as services:
-        job = await ended(services, await services.submit(find_spec("demo", TINY), AT_ONCE))
-    store = load_config(env).state_folder / STORE_FILE
-    store.unlink()
-    async with opened(env, later_s=60) as services:
-        await services.examine()  # whatever brings the program there
-
-        async def ask() -> list[Job]:
-            await services.refresh()
-            return [known for known in services.jobs() if known.state.is_over]
-
-        (found,) = await until(ask, bool)
-        assert (found.id, found.key and found.key.native_id) == (job.id, job.key and job.key.native_id)
-        assert (found.state, found.status.exit_code) == (JobState.COMPLETED, 0)
-        assert (await services.fetch_all(job.id)).result is not None
-
-
 async def test_a_submission_of_a_program_that_was_killed_is_finished_by_the_next(
     env: Mapping[str, str], cluster: Cluster
 ) -> None:

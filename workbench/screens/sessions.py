@@ -36,13 +36,17 @@ class SessionsScreen(Screen[None]):
         super().__init__()
         self._views: Sequence[SessionView] = ()
         self._now = 0.0
+        self._title = Static(id="title", markup=False)
+        self._table = DataTable[Text](cursor_type="row", zebra_stripes=False)
+        self._empty = Static(_EMPTY, id="empty", markup=False)
+        self._detail = Static(id="detail", markup=False)
 
     def compose(self) -> ComposeResult:
         """Title, table, what the selected one is about, keys."""
-        yield Static(id="title", markup=False)
-        yield DataTable[Text](cursor_type="row", zebra_stripes=False)
-        yield Static(_EMPTY, id="empty", markup=False)
-        yield Static(id="detail", markup=False)
+        yield self._title
+        yield self._table
+        yield self._empty
+        yield self._detail
         yield Footer(show_command_palette=False, compact=True)
 
     def on_mount(self) -> None:
@@ -50,10 +54,6 @@ class SessionsScreen(Screen[None]):
         self._table.add_columns(*_COLUMNS)
         self._table.focus()
         self._draw("")
-
-    @property
-    def _table(self) -> DataTable[Text]:
-        return self.query_one(DataTable)
 
     @property
     def chosen(self) -> SessionView | None:
@@ -71,7 +71,7 @@ class SessionsScreen(Screen[None]):
     def _draw(self, chosen: str) -> None:
         views, now = self._views, self._now
         table = self._table
-        table.display, self.query_one("#empty").display = bool(views), not views
+        table.display, self._empty.display = bool(views), not views
         table.clear()
         for view in views:
             table.add_row(*_cells(view, now), key=view.session.id)
@@ -79,7 +79,7 @@ class SessionsScreen(Screen[None]):
         table.move_cursor(row=kept, animate=False)
         ready = sum(view.state == "ready" for view in views)
         title = Text("sessions", "bold").append(f"  {len(views)}, {ready} ready", "not bold")
-        self.query_one("#title", Static).update(title)
+        self._title.update(title)
         self._draw_detail()
 
     def on_data_table_row_highlighted(self) -> None:
@@ -108,7 +108,7 @@ class SessionsScreen(Screen[None]):
 
     def _draw_detail(self) -> None:
         view = self.chosen
-        self.query_one("#detail", Static).update(_detail(view) if view else "")
+        self._detail.update(_detail(view) if view else "")
 
 
 def _cells(view: SessionView, now: float) -> Sequence[Text]:
