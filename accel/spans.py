@@ -161,9 +161,7 @@ class _Hooks:
             if self._layouts:
                 found = _described(dict(zip(names, gradients, strict=True)))
                 # The way back meets a step's calls from the last to the first, which stays.
-                setattr(
-                    self._spans.layouts[self._path], "gradients_in" if begins else "gradients_out", found
-                )
+                setattr(self._spans.layouts[self._path], "gradients_in" if begins else "gradients_out", found)
 
         return reached
 

@@ -36,8 +36,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("mace-workbench: interrupted; jobs go on.", file=sys.stderr)
         status = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has gone, as `| head` does; the interpreter must not complain at its end.
+    except OSError as error:
+        if error.filename is not None:  # not the output, and nobody has translated it
+            raise
+        if not isinstance(error, BrokenPipeError):  # whoever read has seen enough, as `| head` has
+            print(f"mace-workbench: The output cannot be written: {error.strerror}.", file=sys.stderr)
+        # What is left of it in the buffer must not be complained about by the interpreter at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = EXIT_FAILED
     sys.exit(status)

@@ -157,6 +157,17 @@ def test_output_that_nobody_reads_any_more_is_no_error_message(tmp_path: Path) -
     assert (told.stdout, told.stderr) == ("{", "")
 
 
+def test_output_that_finds_no_room_is_one_sentence(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "workbench", "submit", "--list"]
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(
+            command, env=env, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    said = "mace-workbench: The output cannot be written: No space left on device.\n"
+    assert (told.returncode, told.stderr) == (1, said)
+
+
 def test_jobs_of_a_host_that_cannot_be_reached_are_listed_all_the_same(tmp_path: Path) -> None:
     folder = tmp_path / ".config/mace-workbench"
     folder.mkdir(parents=True)
