@@ -112,6 +112,7 @@ def _log_to(folder: os.PathLike[str], *, verbose: bool) -> None:
         handler = RotatingFileHandler(Path(folder) / "mace-workbench.log", maxBytes=1 << 20, backupCount=2)
     except OSError:
         handler = logging.StreamHandler()
+    logging.raiseExceptions = False  # on a full disk every line would bring a traceback
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
 

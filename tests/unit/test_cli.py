@@ -168,6 +168,15 @@ def test_output_that_finds_no_room_is_one_sentence(tmp_path: Path) -> None:
     assert (told.returncode, told.stderr) == (1, said)
 
 
+def test_a_log_that_finds_no_room_is_not_complained_about(tmp_path: Path) -> None:
+    state = tmp_path / ".local/state/mace-workbench"
+    state.mkdir(parents=True)
+    (state / "mace-workbench.log").symlink_to("/dev/full")
+    (state / "store.sqlite").write_text("no store, which is a warning in the log")
+    told = program(tmp_path, "jobs")
+    assert (told.returncode, told.stderr) == (0, "No jobs yet: `mace-workbench demo` starts one.\n")
+
+
 def test_jobs_of_a_host_that_cannot_be_reached_are_listed_all_the_same(tmp_path: Path) -> None:
     folder = tmp_path / ".config/mace-workbench"
     folder.mkdir(parents=True)
