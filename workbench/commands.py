@@ -110,6 +110,13 @@ JOBS = (
     Command("order", "o", "order", "Order by the next column", footer=False),
     Command("reverse", "O", "reverse", "Turn the order round", footer=False),
     Command("ask", "f5", "ask now", "Ask the schedulers now, whatever the pace", footer=False),
+    Command(
+        "app.find_runs",
+        "F",
+        "find runs",
+        "Look in the work folders for runs that were started from another machine; submits nothing",
+        footer=False,
+    ),
     Command("queue", "Q", "queue", "All your jobs in a cluster's queue, also those started by hand"),
 )
 QUEUE = (
