@@ -49,8 +49,9 @@ class Place:
 
     async def submissions(self, jobs: Mapping[str, Job]) -> Sequence[str]:
         """All that Slurm has ever had of these: number and token, an array once."""
-        listing = ("sacct", "-X", "-n", "-P", "-S", "now-1days", "-o", "JobID,Comment")
-        said = self.cluster.login.run(*listing, user=site.USER.name).stdout
+        queued = ("squeue", "-h", "-t", "all", "-o", "%F|%k")
+        ended = ("sacct", "-X", "-n", "-P", "-S", "now-1days", "-o", "JobID,Comment")
+        said = "".join(self.cluster.login.run(*each, user=site.USER.name).stdout for each in (queued, ended))
         rows = [(number.partition("_")[0], token) for number, token in map(_halves, said.split())]
         ours = {f"mw:{job.id}" for job in jobs.values()}
         return sorted({f"{number} {token}" for number, token in rows if token.rpartition(":")[0] in ours})
