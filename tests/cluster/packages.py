@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PACKAGES = (
+    "btrfs-progs",
     "iproute2",
     "iptables",
     "libpam-google-authenticator",
