@@ -11,7 +11,7 @@ from workbench.model.finding import Finding
 from workbench.model.job import Job
 from workbench.model.record import job_record
 from workbench.model.run import Run
-from workbench.model.sweep import Sweep
+from workbench.model.sweep import Sweep, folded
 from workbench.model.sweep_result import fold
 from workbench.plain import plain
 from workbench.ports import StartEstimate
@@ -48,6 +48,18 @@ def estimate_text(estimate: StartEstimate, now: float) -> str:
     when = f"about {clock_time(estimate.starts_at, now)} (in {in_a_while(estimate.starts_at, now)})"
     where = estimate.partition or estimate.node
     return f"would start {when}" + (f" on {plain(where)}" if where else "")
+
+
+def found_text(found: Sequence[Job]) -> str:
+    """How many runs were found that were not known, a sweep as one."""
+    n_runs = len(folded(found))
+    if not n_runs:
+        return "All runs that are there are known already."
+    return (
+        "Found one run that was not known here."
+        if n_runs == 1
+        else (f"Found {n_runs} runs that were not known here.")
+    )
 
 
 def in_a_while(at: float | None, now: float) -> str:

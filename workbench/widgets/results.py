@@ -17,6 +17,8 @@ from workbench.provenance import facts_of
 from workbench.report import cells_of
 from workbench.widgets.axes import number
 
+_OTHERWISE = ("model", "date", "load_average")
+"""What a table says in another way, or of another moment, than its run."""
 _TO_COME = "The table comes when the run has finished."
 _ENDED_WITHOUT = "This run ended without a table of results."
 
@@ -67,9 +69,17 @@ class ResultsPanel(Vertical):
         for row in rows:
             self._table.add_row(*(_cell(cell, text=_is_text(rows, i)) for i, cell in enumerate(row)))
         self._table.move_cursor(row=min(chosen, len(rows) - 1))
-        told = summary.get("measured_on")
-        facts = facts_of(told) if isinstance(told, Mapping) else plain(told or "")
-        self._below.update(f"Measured on: {facts}" if facts else "")
+        self._below.update(_measured_on(summary, run))
+
+
+def _measured_on(summary: Mapping[str, Json], run: Run) -> str:
+    """What the table was measured on; nothing where the run has said so, for that stands below all panels."""
+    told = summary.get("measured_on")
+    if isinstance(told, Mapping):
+        if run.start and all(run.provenance.get(key) == told[key] for key in told if key not in _OTHERWISE):
+            return ""
+        told = facts_of(told)
+    return f"Measured on: {plain(told)}" if told else ""
 
 
 def _is_text(rows: Sequence[Sequence[Json]], column: int) -> bool:
