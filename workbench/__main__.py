@@ -9,8 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import select
 import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,9 @@ from workbench.plain import plain
 
 if TYPE_CHECKING:
     from workbench.config import Config
+
+_FAREWELL_S = 5.0
+"""For the screens to close by themselves when their terminal is gone."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -86,8 +92,20 @@ async def _on_screen(config: Config, arguments: argparse.Namespace) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, app.exit)
         _favour_keys()
+        threading.Thread(target=_tell_of_hangup, args=(sys.stdin.fileno(),), daemon=True).start()
         await app.run_async()
         return EXIT_OK
+
+
+def _tell_of_hangup(terminal: int) -> None:
+    """Wait until the terminal is gone, as where `docker exec` is cut off, which tells nobody; then leave."""
+    poll = select.poll()
+    poll.register(terminal, 0)
+    if not any(event & select.POLLHUP for _, event in poll.poll()):
+        return  # this system does not say
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(_FAREWELL_S)
+    os._exit(EXIT_FAILED)  # the screens still wait for the terminal to take what they draw
 
 
 def _favour_keys() -> None:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import socket
 import subprocess
 import sys
@@ -155,6 +157,26 @@ def test_output_that_nobody_reads_any_more_is_no_error_message(tmp_path: Path) -
         ["sh", "-c", command], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert (told.stdout, told.stderr) == ("{", "")
+
+
+def test_screens_whose_terminal_is_gone_end_though_nobody_tells_them(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TERM": "xterm-256color"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "workbench"],
+        env=env,
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,  # so that it is not the terminal of its session, which would be told
+    ) as screens:
+        os.close(theirs)
+        seen = b""
+        while b"No jobs yet" not in seen:
+            seen += os.read(ours, 1 << 16)
+        os.close(ours)
+        screens.wait(timeout=120)
 
 
 def test_output_that_finds_no_room_is_one_sentence(tmp_path: Path) -> None:
