@@ -91,6 +91,10 @@ def test_wrong_usage_is_told_on_standard_error_with_status_2(tmp_path: Path, arg
     ("arguments", "sentence"),
     [
         (["logs", "nothere"], "There is no job 'nothere'; `mace-workbench jobs` lists them."),
+        (["runs", ""], "There is no job ''; `mace-workbench jobs` lists them."),
+        (["runs", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
+        (["runs", "--find", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
+        (["jobs", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
         (["submit", "nothing"], "There is no recipe 'nothing'; there are: "),
         (["submit"], "Say what to run: "),
         (["submit", "demo", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
