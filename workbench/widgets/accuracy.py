@@ -10,6 +10,7 @@ from textual_plotext.plot import Plot
 
 from jobs.protocol import Accuracy
 from workbench.model.run import Run
+from workbench.model.series import placed
 from workbench.plain import plain
 from workbench.widgets.axes import log_ticks, number, tick
 from workbench.widgets.chart import Chart
@@ -48,7 +49,8 @@ class ErrorPanel(Chart):
         rows = fitting(self._rows, max(1, height - _AXIS_LINES))
         left_out = len(self._rows) - len(rows)
         self.border_subtitle = f"{left_out} more: z, or a taller terminal" if left_out else ""
-        errors = [row.force_rmse_mev_per_a for row in rows]
+        measured = [row.force_rmse_mev_per_a for row in rows]
+        errors = [None if error is None else placed(error) for error in measured]
         positive = [error for error in errors if error and error > 0]
         if not rows:
             return "No error has been measured yet."
