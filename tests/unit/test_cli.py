@@ -119,6 +119,12 @@ def test_nothing_yet_is_an_empty_list(tmp_path: Path) -> None:
     assert "`mace-workbench demo` starts one" in told.stderr
 
 
+def test_a_profile_of_this_machine_keeps_the_python_that_has_what_runs_need(tmp_path: Path) -> None:
+    told = program(tmp_path, "init", "here", "--connection", "local", "--yes", "--json")
+    assert told.returncode == 0, told.stderr
+    assert Path(json.loads(told.stdout)["values"]["python"]).parent == Path(sys.executable).parent
+
+
 def test_the_recipes_are_listed(tmp_path: Path) -> None:
     told = program(tmp_path, "submit", "--list", "--json")
     assert told.returncode == 0
