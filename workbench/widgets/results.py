@@ -28,7 +28,14 @@ class ResultsPanel(Vertical):
 
     DEFAULT_CSS = """
     ResultsPanel {
-        & > DataTable { height: 1fr; }
+        & > DataTable {
+            height: 1fr;
+            & > .datatable--fixed { background: $surface; color: $text; }
+            & > .datatable--fixed-cursor, &:focus > .datatable--fixed-cursor {
+                background: $primary-muted;
+                color: $text;
+            }
+        }
         & > Static { height: auto; max-height: 4; padding: 0 1; color: $text-muted; }
     }
     """
