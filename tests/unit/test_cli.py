@@ -93,6 +93,10 @@ def test_wrong_usage_is_told_on_standard_error_with_status_2(tmp_path: Path, arg
     ("arguments", "sentence"),
     [
         (["logs", "nothere"], "There is no job 'nothere'; `mace-workbench jobs` lists them."),
+        (["runs", ""], "There is no job ''; `mace-workbench jobs` lists them."),
+        (["runs", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
+        (["runs", "--find", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
+        (["jobs", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
         (["submit", "nothing"], "There is no recipe 'nothing'; there are: "),
         (["submit"], "Say what to run: "),
         (["submit", "demo", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
@@ -115,6 +119,12 @@ def test_nothing_yet_is_an_empty_list(tmp_path: Path) -> None:
     told = program(tmp_path, "runs")
     assert (told.returncode, told.stdout) == (0, "")
     assert "`mace-workbench demo` starts one" in told.stderr
+
+
+def test_a_profile_of_this_machine_keeps_the_python_that_has_what_runs_need(tmp_path: Path) -> None:
+    told = program(tmp_path, "init", "here", "--connection", "local", "--yes", "--json")
+    assert told.returncode == 0, told.stderr
+    assert Path(json.loads(told.stdout)["values"]["python"]).parent == Path(sys.executable).parent
 
 
 def test_the_recipes_are_listed(tmp_path: Path) -> None:

@@ -55,7 +55,7 @@ class SweepScreen(JobScreen):
     def compose(self) -> ComposeResult:
         """Header above, panels in the middle."""
         # At once, so that the first frame does not flash in the other layout.
-        self.add_class("-wide" if self.app.size.width >= _WIDE else "-narrow", "-unzoomed")
+        self.add_class("-wide" if self.app.size.width >= _WIDE else "-narrow")
         yield self._header
         yield self._notice
         yield self._tabs
@@ -139,7 +139,7 @@ class SweepScreen(JobScreen):
 
     def action_zoom(self) -> None:
         """One panel, or all of them; a narrow terminal never has room for more than one."""
-        self.toggle_class("-zoomed", "-unzoomed")
+        self.toggle_class("-zoomed")
 
     def action_panel(self, panel: str) -> None:
         """Show one panel."""
