@@ -21,7 +21,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _common(bench)
     bench.add_argument("structures", help="a file that ASE reads, or shipped:liquid, shipped:test, …")
-    bench.add_argument("--plans", type=_names, default=["reference", "reference-fp32"], metavar="A,B,…")
+    bench.add_argument(
+        "--plans",
+        type=_names,
+        default=["reference", "reference-fp32"],
+        metavar="A,B,…",
+        help="names or files; all: every plan, with the reason for those that cannot be had here",
+    )
     bench.add_argument(
         "--sizes",
         type=_sizes,
@@ -121,6 +127,13 @@ def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     evaluate.add_argument("-o", "--output", required=True, metavar="NAME.xyz")
     evaluate.add_argument("--plan", default="exact", help="how: a plan's name, or its file")
     evaluate.add_argument("--stress", action="store_true", help="compute stress too, where periodic")
+    evaluate.add_argument(
+        "--batch",
+        type=_positive,
+        default=1024,
+        metavar="N",
+        help="atoms at once: small frames are evaluated together until they have so many; 1: one by one",
+    )
 
 
 def _common(parser: argparse.ArgumentParser, *, repeats: bool = True) -> None:

@@ -55,11 +55,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _bench(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from accel.bench import run_benchmark
     from accel.data import labels, load_structures
-    from accel.plan import find_plan
+    from accel.plan import find_plans
     from accel.systems import make_systems
     from accel.table import benchmark_notes, benchmark_record, benchmark_table
 
-    plans = [find_plan(name) for name in arguments.plans]
+    plans = find_plans(arguments.plans)
     model = _model(arguments)
     structures = load_structures(arguments.structures)
     labelled = [atoms for atoms in structures if labels(atoms) is not None][: arguments.labelled]
@@ -74,6 +74,7 @@ def _bench(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
             seed=arguments.seed,
             stress=arguments.stress,
             device=arguments.device,
+            lenient="all" in arguments.plans,
             report=show,
         )
     finally:
@@ -205,6 +206,7 @@ def _eval(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
             Path(arguments.output),
             device=arguments.device,
             stress=arguments.stress,
+            atoms_at_once=arguments.batch,
             report=show,
         )
     finally:
