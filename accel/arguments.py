@@ -42,6 +42,17 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--stress", action="store_true", help="compute stress too")
     bench.set_defaults(repeats=20)
 
+    parity = commands.add_parser(
+        "parity", help="whether plans compute what mace-torch does in fp64, and keep what physics keeps"
+    )
+    _common(parity, repeats=False)
+    parity.add_argument("structures", help="a file that ASE reads, or shipped:liquid, shipped:test, …")
+    parity.add_argument("--plans", type=_names, default=["all"], metavar="A,B,…", help="names or files")
+    parity.add_argument("--limit", type=_positive, default=3, metavar="N", help="structures to try them on")
+    parity.add_argument(
+        "--drift-steps", type=_count, default=0, metavar="N", help="of 0.5 fs in NVE; 0: no dynamics"
+    )
+
     _tune_arguments(commands.add_parser("tune", help="the fastest plan inside an error budget"))
 
     profile = commands.add_parser("profile", help="time and tensors of every step of a model")

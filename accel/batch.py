@@ -44,7 +44,7 @@ class BatchEvaluator:
         self._atoms_at_once = atoms_at_once
         self._kernels = None
         if type(evaluator).__module__.startswith("accel.evaluator."):
-            from accel.evaluator.side_by_side import SideBySide
+            from accel.side_by_side import SideBySide
 
             self._kernels = SideBySide(evaluator)  # type: ignore[arg-type]
 
@@ -76,9 +76,7 @@ class BatchEvaluator:
             try:
                 answers = self._joint([structures[number] for number in numbers], stress)
             except StructureError:  # whose it is is found by taking them one by one
-                answers = [
-                    self._one(structures[number], stress, called(number)) for number in numbers
-                ]
+                answers = [self._one(structures[number], stress, called(number)) for number in numbers]
             found.update(zip(numbers, answers, strict=True))
         return [found[number] for number in range(len(structures))]
 

@@ -65,8 +65,8 @@ def lower_blocks(
             )
         if precision == "tf32" and device.type != "cuda":
             raise MissingBackend(
-                f"TF32 is a way in which NVIDIA's GPUs multiply matrices, and {device} is none: run this on a "
-                "GPU (--device cuda), or name bfloat16 or float32."
+                f"TF32 is a way in which NVIDIA's GPUs multiply matrices, and {device} is none: run this on "
+                "one (--device cuda), or name bfloat16 or float32."
             )
     part: Any = model
     n_layers = len(part.interactions)

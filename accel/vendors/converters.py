@@ -28,7 +28,8 @@ from accel.model_files import torch_device
 from accel.reference import ReferenceEvaluator
 
 _CONVERSION_ERRORS = (
-    AttributeError, ImportError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError,
+    AttributeError, ImportError, IndexError, KeyError, NotImplementedError, RuntimeError, TypeError,
+    ValueError,
 )  # fmt: skip
 """What the converters are known to raise on models that the libraries do not cover."""
 

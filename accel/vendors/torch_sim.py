@@ -66,7 +66,9 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         if dtype not in _DTYPES:
-            raise PlanError(f"A state of TorchSim cannot be in {dtype} here: take torch.float64 or torch.float32.")
+            raise PlanError(
+                f"A state of TorchSim cannot be in {dtype} here: take torch.float64 or torch.float32."
+            )
         calculator = Calculator(model, plan, device=device, head=head, allow_pickle=allow_pickle)
         self.plan = calculator.plan
         self._batch = BatchEvaluator(calculator.evaluator)
@@ -85,7 +87,7 @@ class TorchSimModel(ModelInterface):  # type: ignore[misc]
             state = SimState(**state, masses=torch.ones_like(state["positions"][:, 0]))
         if self._compute_stress and not state.pbc:
             raise StructureError(
-                "Systems that are not periodic have no stress: make the TorchSimModel with compute_stress=False."
+                "Systems that are not periodic have no stress: make the model with compute_stress=False."
             )
         found = self._batch.evaluate(state_to_atoms(state), stress=self._compute_stress)
         like = {"dtype": self._dtype, "device": state.positions.device}

@@ -16,7 +16,7 @@ from accel.vendors import converters
 from accel.vendors.converters import cuequivariance_evaluator
 from tests.accel.random_models import COVERED, liquid, random_model
 
-SMALL = {"hidden_irreps": "4x0e+4x1o", "max_ell": 1}
+SMALL: dict[str, Any] = {"hidden_irreps": "4x0e+4x1o", "max_ell": 1}
 
 
 @pytest.mark.parametrize("family", ["vectors", "density, never residual"])

@@ -52,9 +52,7 @@ def test_a_layer_can_be_chosen(model: Any) -> None:
     each = [force_error_mev_per_a(model, {"convolution": "bfloat16", "layers": layer}) for layer in "01"]
     assert min(each) > 0.0
     assert len({both, *each}) == 3
-    lowered = lower_blocks(
-        copy.deepcopy(model), {"readouts": "float32", "contraction": "float32"}, layers=[1]
-    )
+    last = lower_blocks(copy.deepcopy(model), {"readouts": "float32", "contraction": "float32"}, layers=[1])
     assert last == ("products.1.symmetric_contractions", "readouts.1")
 
 
@@ -135,10 +133,12 @@ def test_tf32_is_on_in_both_passes_of_a_block_and_off_outside() -> None:
     # There is no GPU here: the switch is watched, not what it does.
     Watched.seen.clear()
     x = torch.ones(3, requires_grad=True)
-    before = Watched.apply(x)
+    watched: Any = Watched.apply
+    end: Any = _End.apply
+    before = watched(x)
     with tf32_products():
-        inside = _End.apply(Watched.apply(_begun([before])[0]))
-    Watched.apply(inside).sum().backward()
+        inside = end(watched(_begun([before])[0]))
+    watched(inside).sum().backward()
     assert Watched.seen == [
         ("forward", "highest"),
         ("forward", "high"),

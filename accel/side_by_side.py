@@ -1,4 +1,4 @@
-"""Several structures in one evaluation of the compiled kernels: one set of atoms, no edge between two of them.
+"""Several structures in one evaluation of the compiled kernels: one set of atoms, no edge between two.
 
 Kernels see atoms, and candidates for edges with the displacement of their sender; what cell that came
 from they need not know. So candidates are searched for each structure by itself, displacements turned
@@ -60,7 +60,9 @@ class SideBySide:
         by_atom[structure.order], by_force[structure.order] = energies, forces
         ends = np.cumsum([len(atoms) for atoms in structures])
         return [
-            Prediction(float(by_atom[end - n : end].sum()), by_force[end - n : end], None, by_atom[end - n : end])
+            Prediction(
+                float(by_atom[end - n : end].sum()), by_force[end - n : end], None, by_atom[end - n : end]
+            )
             for end, n in zip(ends, map(len, structures), strict=True)
         ]
 
@@ -102,7 +104,7 @@ class _Listed:
 
 
 def _apart(structures: Sequence[Atoms], cutoff_a: float) -> NDArray[np.float64]:
-    """Places by which the kernels number atoms: structures in columns of their own, so that they stay together.
+    """Places by which atoms are numbered: structures in columns of their own, so that they stay together.
 
     Distances are taken from the positions as they are, which lose no digits to this.
     """
