@@ -59,12 +59,12 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _headless(config: Config, arguments: argparse.Namespace) -> int:
-    from workbench import headless
+    from workbench import headless, headless_profiles
     from workbench.prompting import TerminalPrompter
     from workbench.services import open_services
 
     if arguments.command == "init":
-        return await headless.init(config, arguments, TerminalPrompter())
+        return await headless_profiles.init(config, arguments, TerminalPrompter())
     async with open_services(config, TerminalPrompter()) as services:
         return await headless.run(services, arguments)
 

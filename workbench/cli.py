@@ -133,6 +133,15 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = commands.add_parser("runs", help="list runs with their outcome, or show one with its result")
     runs.add_argument("job", metavar="JOB", nargs="?", help="id, or the beginning of it")
+    runs.add_argument(
+        "--find",
+        action="store_true",
+        help="first look in the work folder for runs that are not known here, as those of another machine "
+        "or of a store that was thrown away; submits nothing",
+    )
+    runs.add_argument(
+        "--profile", metavar="NAME", help="with --find: of this place; default: the default profile"
+    )
     _json(runs)
 
     compare = commands.add_parser("compare", help="set the results of several runs side by side")

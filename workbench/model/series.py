@@ -5,6 +5,14 @@ from __future__ import annotations
 from array import array
 from dataclasses import dataclass, field
 
+_MOST = 1e30
+"""What is larger is no measurement; cut to this, sums and ratios stay numbers that a chart can place."""
+
+
+def placed(value: float) -> float:
+    """The number as a chart can place it."""
+    return max(-_MOST, min(_MOST, value))
+
 
 @dataclass(slots=True)
 class Series:
@@ -15,8 +23,8 @@ class Series:
 
     def append(self, x: float, y: float) -> None:
         """Add one point."""
-        self.xs.append(x)
-        self.ys.append(y)
+        self.xs.append(placed(x))
+        self.ys.append(placed(y))
 
     def __len__(self) -> int:
         return len(self.ys)

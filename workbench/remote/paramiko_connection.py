@@ -300,24 +300,34 @@ class _ParamikoPipe:
         self._channel = channel
         self._said = bytearray()
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        self._ended = False
         self._loop = asyncio.get_running_loop()
-        for work in (self._listen, self._overhear):
-            threading.Thread(target=work, daemon=True).start()
+        self._overhearing = threading.Thread(target=self._overhear, daemon=True)
+        self._overhearing.start()
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
-        data = b"-"
-        while data:
-            data = self._channel.recv(_PIECE)
-            with suppress(RuntimeError):  # the event loop has ended before the connection
-                self._loop.call_soon_threadsafe(self._pieces.put_nowait, data)
+        while data := self._channel.recv(_PIECE):
+            self._bring(data)
+        # Whoever learns of the end may ask for the last words.
+        self._overhearing.join()
+        self._bring(b"")
+
+    def _bring(self, data: bytes) -> None:
+        with suppress(RuntimeError):  # the event loop has ended before the connection
+            self._loop.call_soon_threadsafe(self._pieces.put_nowait, data)
 
     def _overhear(self) -> None:
         while data := self._channel.recv_stderr(_PIECE):
             self._said = (self._said + data)[-_TAIL:]
 
     async def read(self) -> bytes:
-        """Some of its stdout; none at its end."""
-        return await self._pieces.get()
+        """Some of its stdout; none at its end, as often as that is asked for."""
+        if self._ended:
+            return b""
+        data = await self._pieces.get()
+        self._ended = not data
+        return data
 
     async def write(self, data: bytes) -> None:
         """To its stdin, waiting while the other side is slow."""

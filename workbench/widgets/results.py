@@ -14,8 +14,11 @@ from workbench.model.job import Job
 from workbench.model.run import Run
 from workbench.plain import plain
 from workbench.provenance import facts_of
+from workbench.report import cells_of
 from workbench.widgets.axes import number
 
+_OTHERWISE = ("model", "date", "load_average")
+"""What a table says in another way, or of another moment, than its run."""
 _TO_COME = "The table comes when the run has finished."
 _ENDED_WITHOUT = "This run ended without a table of results."
 
@@ -60,24 +63,23 @@ class ResultsPanel(Vertical):
         if summary is None:
             self._below.update(_ENDED_WITHOUT if over else _TO_COME)
             return
-        header, rows = rows_of(summary)
-        whole = [[*row, *[None] * len(header)][: len(header)] for row in rows]
+        header, rows = cells_of(summary)
         for index, name in enumerate(header):
-            self._table.add_column(_cell(name, text=_is_text(whole, index)))
-        for row in whole:
-            self._table.add_row(*(_cell(cell, text=_is_text(whole, i)) for i, cell in enumerate(row)))
-        self._table.move_cursor(row=min(chosen, len(whole) - 1))
-        told = summary.get("measured_on")
-        facts = facts_of(told) if isinstance(told, Mapping) else plain(told or "")
-        self._below.update(f"Measured on: {facts}" if facts else "")
+            self._table.add_column(_cell(name, text=_is_text(rows, index)))
+        for row in rows:
+            self._table.add_row(*(_cell(cell, text=_is_text(rows, i)) for i, cell in enumerate(row)))
+        self._table.move_cursor(row=min(chosen, len(rows) - 1))
+        self._below.update(_measured_on(summary, run))
 
 
-def rows_of(summary: Mapping[str, Json]) -> tuple[Sequence[Json], Sequence[Sequence[Json]]]:
-    """Header and rows of a summary; its keys and values where it is no table."""
-    columns, rows = summary.get("columns"), summary.get("rows")
-    if isinstance(columns, list) and isinstance(rows, list):
-        return columns, [row if isinstance(row, list) else [row] for row in rows]
-    return ("", "value"), [(key, value) for key, value in summary.items()]
+def _measured_on(summary: Mapping[str, Json], run: Run) -> str:
+    """What the table was measured on; nothing where the run has said so, for that stands below all panels."""
+    told = summary.get("measured_on")
+    if isinstance(told, Mapping):
+        if run.start and all(run.provenance.get(key) == told[key] for key in told if key not in _OTHERWISE):
+            return ""
+        told = facts_of(told)
+    return f"Measured on: {plain(told)}" if told else ""
 
 
 def _is_text(rows: Sequence[Sequence[Json]], column: int) -> bool:
