@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+_PARITY = ("reference-fp32", "swap", "swap-fp32", "exact", "fast")
+"""What runs everywhere and compiles for no minutes."""
+
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments; leaves the program on wrong usage."""
@@ -47,7 +50,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     _common(parity, repeats=False)
     parity.add_argument("structures", help="a file that ASE reads, or shipped:liquid, shipped:test, …")
-    parity.add_argument("--plans", type=_names, default=["all"], metavar="A,B,…", help="names or files")
+    parity.add_argument(
+        "--plans", type=_names, default=list(_PARITY), metavar="A,B,…", help="names or files; all: every plan"
+    )
     parity.add_argument("--limit", type=_positive, default=3, metavar="N", help="structures to try them on")
     parity.add_argument(
         "--drift-steps", type=_count, default=0, metavar="N", help="of 0.5 fs in NVE; 0: no dynamics"

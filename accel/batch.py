@@ -7,6 +7,7 @@ joins two of them, so each gets the answer that it gets alone, to rounding.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, TypeVar
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from ase import Atoms
 
     from accel.prediction import Evaluator, Prediction
+    from accel.side_by_side import SideBySide
 
 ATOMS_AT_ONCE = 1024
 """Enough to fill blocks and threads, few enough for their features to stay near the processor."""
@@ -42,11 +44,7 @@ class BatchEvaluator:
     def __init__(self, evaluator: Evaluator, *, atoms_at_once: int = ATOMS_AT_ONCE) -> None:
         self._evaluator = evaluator
         self._atoms_at_once = atoms_at_once
-        self._kernels = None
-        if type(evaluator).__module__.startswith("accel.evaluator."):
-            from accel.side_by_side import SideBySide
-
-            self._kernels = SideBySide(evaluator)  # type: ignore[arg-type]
+        self._kernels = _kernels_of(evaluator)
 
     def evaluate(
         self, structures: Sequence[Atoms], *, stress: bool = False, called: Callable[[int], str] = _called
@@ -96,6 +94,16 @@ class BatchEvaluator:
             return self._evaluator.evaluate(atoms, stress=stress)
         except StructureError as error:
             raise StructureError(f"{called}: {error}") from error
+
+
+def _kernels_of(evaluator: Evaluator) -> SideBySide | None:
+    # Whoever has a compiled evaluator has imported it; whoever has none need not have numba.
+    engine = sys.modules.get("accel.evaluator.engine")
+    if engine is None or not isinstance(evaluator, engine.CompiledEvaluator):
+        return None
+    from accel.side_by_side import SideBySide
+
+    return SideBySide(evaluator)
 
 
 def in_batches(items: Iterable[_Item], size: Callable[[_Item], int], full: int) -> Iterator[list[_Item]]:

@@ -101,8 +101,8 @@ def _row(one: Judged) -> tuple[Cell, ...]:
 def parity_notes(results: Sequence[Judged]) -> list[str]:
     """What the columns are, and what is wrong with those that failed."""
     notes = [
-        "Largest deviations; force loss: its gradient by the weights, as a part of its length; drift: in NVE, "
-        "beyond that of the reference."
+        "Largest deviations. Force loss: its gradient by the weights, as a part of its length. Drift: in "
+        "NVE, beyond that of the reference."
     ]
     for one in results:
         if one.report is None:
