@@ -54,9 +54,10 @@ class Table:
 
 
 def benchmark_table(result: BenchmarkResult) -> Table:
-    """One row a plan and system; what failed its gate has errors and no times."""
+    """One row a plan and system; what failed its gate has errors and no times, what was not built nothing."""
     against_labels = {one.plan: one for one in result.errors if one.against == "labels"}
     rows = [_row(one, against_labels.get(one.plan.name)) for one in result.measurements]
+    rows += [(one.plan.name, one.plan.dtype, *(None,) * 13, "not built") for one in result.unbuilt]
     return Table(BENCHMARK_COLUMNS, tuple(rows))
 
 
@@ -104,7 +105,7 @@ def benchmark_notes(result: BenchmarkResult) -> list[str]:
             notes.append(f"{one.plan.name} is not timed on {one.system.name}: {one.failure}.")
         elif not one.settled:
             notes.append(f"{one.plan.name} on {one.system.name} still got faster when its warm-up was over.")
-    return notes
+    return notes + [f"{one.plan.name} cannot be built here: {one.reason}" for one in result.unbuilt]
 
 
 def benchmark_record(result: BenchmarkResult) -> dict[str, Any]:
@@ -134,6 +135,7 @@ def benchmark_record(result: BenchmarkResult) -> dict[str, Any]:
             for one in result.measurements
         ],
         "errors": [plain(one) for one in result.errors],
+        "unbuilt": [{"plan": plain(one.plan), "reason": one.reason} for one in result.unbuilt],
     }
 
 
