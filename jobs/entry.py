@@ -130,9 +130,6 @@ class Attempt:
             raise SpecError(
                 f"The spec asks for {spec.experiment!r}: start it with python -m jobs.{spec.experiment}."
             )
-        for name, value, least in (("threads", spec.threads, 1), ("seed", spec.seed, 0)):
-            if value < least:
-                raise SpecError(f"The spec's {name} should be {least} or more, not {value}.")
         for variable in _THREAD_VARIABLES:  # read once, when the libraries are loaded
             os.environ[variable] = str(spec.threads)
         self._start(spec, provenance(device=spec.device, threads=spec.threads))

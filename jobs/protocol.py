@@ -235,8 +235,11 @@ def decode(line: bytes) -> Event | None:
     body = _body(kind, record) if version <= PROTOCOL_VERSION else None
     if body is None:
         return Event(seq, attempt, float(t), Unknown(kind, record))
-    extra = {name: value for name, value in record.items() if name not in _READERS[type(body)]}
-    return Event(seq, attempt, float(t), body, extra or _NOTHING)
+    known = _READERS[type(body)]
+    if record.keys() <= known.keys():
+        return Event(seq, attempt, float(t), body)
+    extra = {name: value for name, value in record.items() if name not in known}
+    return Event(seq, attempt, float(t), body, extra)
 
 
 def _body(kind: str, record: Mapping[str, Any]) -> Body | None:
@@ -245,7 +248,9 @@ def _body(kind: str, record: Mapping[str, Any]) -> Body | None:
     if body_type is None:
         return None
     readers = _READERS[body_type]
-    known = {name: value for name, value in record.items() if name in readers}
+    known = record
+    if not record.keys() <= readers.keys():
+        known = {name: value for name, value in record.items() if name in readers}
     for name, value in known.items():
         if not readers[name](value):
             return None

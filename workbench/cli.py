@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="all your jobs in the queues of the clusters, also those not started by this program",
     )
-    jobs.add_argument("--profile", metavar="NAME", help="with --all: of this cluster only")
+    jobs.add_argument("--profile", metavar="NAME", help="of this place only")
     _json(jobs)
 
     logs = commands.add_parser("logs", help="print the standard output and error of a job")
@@ -140,7 +140,9 @@ def _parser() -> argparse.ArgumentParser:
         "or of a store that was thrown away; submits nothing",
     )
     runs.add_argument(
-        "--profile", metavar="NAME", help="with --find: of this place; default: the default profile"
+        "--profile",
+        metavar="NAME",
+        help="of this place only; --find looks at the default profile's otherwise",
     )
     _json(runs)
 

@@ -20,11 +20,10 @@ from workbench import (
     report,
 )
 from workbench.cli import EXIT_OK
-from workbench.headless_output import print_json, refresh, say
+from workbench.headless_output import jobs_of, print_json, refresh, say
 from workbench.headless_runs import FOLLOW_S, wait
 from workbench.headless_submit import now_or_later
 from workbench.model.record import job_record
-from workbench.model.sweep import folded
 from workbench.patience import through_outages
 from workbench.plain import for_terminal
 from workbench.services import Services
@@ -45,7 +44,9 @@ async def _jobs(services: Services, arguments: argparse.Namespace) -> int:
         await headless_queue.list_all(services, arguments)
         return EXIT_OK
     await refresh(services)
-    jobs = [job for job in folded(services.jobs()) if not (arguments.active and job.state.is_over)]
+    jobs = [
+        job for job in jobs_of(services, arguments.profile) if not (arguments.active and job.state.is_over)
+    ]
     if arguments.json:
         print_json([job_record(job) for job in jobs])
     elif jobs:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from workbench.errors import WorkbenchError
+from workbench.errors import NotFound, WorkbenchError
+from workbench.model.job import Job
+from workbench.model.sweep import folded
 from workbench.services import Services
 
 
@@ -24,6 +26,18 @@ def _plain_value(value: object) -> object:
 def say(text: str) -> None:
     """Something for a person, beside the data."""
     print(text, file=sys.stderr)
+
+
+def jobs_of(services: Services, profile: str | None) -> Sequence[Job]:
+    """All jobs, or those of one profile, newest first; each sweep as one.
+
+    Raises:
+        NotFound: There is no such profile.
+    """
+    if profile is not None and profile not in services.profiles():
+        known = ", ".join(services.profiles())
+        raise NotFound(f"There is no profile {profile!r}; there are: {known}.")
+    return [job for job in folded(services.jobs()) if profile in (None, job.profile)]
 
 
 async def refresh(services: Services) -> None:

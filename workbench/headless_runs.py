@@ -11,10 +11,10 @@ from typing import Any
 
 from workbench import report
 from workbench.cli import EXIT_FAILED, EXIT_OK
-from workbench.headless_output import print_json, refresh, say
+from workbench.headless_output import jobs_of, print_json, refresh, say
 from workbench.model.job import Job, JobState
 from workbench.model.run import Run
-from workbench.model.sweep import Sweep, folded
+from workbench.model.sweep import Sweep
 from workbench.patience import through_outages
 from workbench.plain import plain
 from workbench.services import Services
@@ -28,12 +28,13 @@ async def runs(services: Services, arguments: argparse.Namespace) -> int:
     if arguments.find:
         say(report.found_text(await services.rediscover(arguments.profile)))
     await refresh(services)
-    chosen = [services.job(arguments.job)] if arguments.job else folded(services.jobs())
+    one = arguments.job is not None
+    chosen = [services.job(arguments.job)] if one else jobs_of(services, arguments.profile)
     pairs = [(job, await services.fetch_all(job.id)) for job in chosen]
     if arguments.json:
         values = [_run_values(services, job, run) for job, run in pairs]
-        print_json(values[0] if arguments.job else values)
-    elif arguments.job:
+        print_json(values[0] if one else values)
+    elif one:
         _print_run(services, *pairs[0])
     elif pairs:
         print(report.runs_table(pairs, time.time()))

@@ -113,6 +113,13 @@ def test_a_reference_that_contradicts_itself_ends_the_benchmark() -> None:
         bench.run([system()])
 
 
+def test_a_reference_without_an_answer_on_a_labelled_structure_ends_the_benchmark() -> None:
+    fails_after_the_gate = Spring(lambda call: 0.0 if call < 2 * GATE_ROUNDS else np.nan)
+    bench = Bench([(REFERENCE, fails_after_the_gate)], repeats=1)
+    with pytest.raises(ParityError, match="The reference itself fails on labelled structures"):
+        bench.run([system()], [Atoms("H")])
+
+
 def test_a_system_too_large_for_the_gpu_fails_that_plan_only() -> None:
     class Greedy:
         def evaluate(self, atoms: Atoms, *, stress: bool = False) -> Prediction:

@@ -5,6 +5,7 @@ The disk is a small file with btrfs on it, whose quotas every kernel has that ha
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
@@ -15,6 +16,7 @@ import pytest
 from jobs.spec import BenchmarkParameters, RunSpec
 from tests.cluster import site as places
 from tests.cluster.cluster import Cluster
+from tests.cluster.host import HostFailed
 from tests.contract.ssh import Laptop, by_asyncssh
 from tests.contract.test_slurm_failures import said
 from tests.contract.test_slurm_scheduler import HOME, SETTINGS, USER, WAIT_FOR_GO, Site
@@ -55,7 +57,12 @@ def disk(cluster: Cluster) -> Iterator[None]:
         chown {USER}: {root}/mine
     """
     cluster.login.run("mkdir", "-p", QUOTA, user=USER)
-    cluster.login.run("sh", "-euc", make)
+    try:
+        cluster.login.run("sh", "-euc", make)
+    except HostFailed as error:
+        if os.environ.get("CI") == "true":
+            raise
+        pytest.skip(f"There is no disk with quotas to be had here: {error}")
     device = cluster.login.run("findmnt", "-no", "SOURCE", root).stdout.strip()
     mounted = [cluster.login, *(cluster.hosts[machine.name] for machine in places.COMPUTE)]
     for host in mounted:

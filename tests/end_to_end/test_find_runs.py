@@ -85,6 +85,9 @@ async def started(services: Services, place: Place) -> Mapping[str, Job]:
     refused = next(job for job in services.jobs() if job.spec.run.name == "refused")
     over = await state(services, over, JobState.COMPLETED)
     runs = await state(services, runs, JobState.RUNNING)
+    # As where sbatch's answer was lost: Slurm alone knows its number.
+    for ending in ("status", "out"):
+        (place.cluster.state / waits.folder.lstrip("/") / f"submission-1.{ending}").unlink()
     # What a program leaves that is killed before anything came of its submission.
     folder = runs.folder.replace(runs.id, "nevrsb")
     never = replace(runs, id="nevrsb", folder=folder, key=None, status=JobStatus(JobState.SUBMITTING))

@@ -104,14 +104,16 @@ def test_the_rest_is_estimated_at_the_pace_of_late() -> None:
     rests = []
     for event in (
         *events(Start("benchmark"), Progress(0, 100)),
-        Event(3, 1, 140.0, Progress(1, 100)),  # it has compiled for a while
+        Event(3, 1, 140.0, Progress(1, 100)),  # it has loaded and compiled for a while
         Event(4, 1, 141.0, Progress(5, 100)),
         Event(5, 1, 161.0, Progress(41, 100)),
-        Event(6, 1, 162.0, Finish("completed")),
+        Event(6, 1, 261.0, Progress(42, 100)),  # another plan was compiled
+        Event(7, 1, 262.0, Progress(52, 100)),
+        Event(8, 1, 263.0, Finish("completed")),
     ):
         run.apply(event)
         rests.append(run.eta_s)
-    assert rests == [None, None, 39.0 * 99, 40.0 * 95 / 5, 21.0 * 59 / 40, None]
+    assert rests == [None, None, None, 95 / 4, 21.0 * 59 / 40, 100.0 * 58, 48 / 10, None]
 
 
 def test_at_most_two_hundred_warnings_are_kept() -> None:

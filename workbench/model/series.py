@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass, field
 
@@ -11,7 +12,7 @@ _MOST = 1e30
 
 def placed(value: float) -> float:
     """The number as a chart can place it."""
-    return max(-_MOST, min(_MOST, value))
+    return value if -_MOST < value < _MOST else math.copysign(_MOST, value)
 
 
 @dataclass(slots=True)

@@ -28,7 +28,14 @@ class ResultsPanel(Vertical):
 
     DEFAULT_CSS = """
     ResultsPanel {
-        & > DataTable { height: 1fr; }
+        & > DataTable {
+            height: 1fr;
+            & > .datatable--fixed { background: $surface; color: $text; }
+            & > .datatable--fixed-cursor, &:focus > .datatable--fixed-cursor {
+                background: $primary-muted;
+                color: $text;
+            }
+        }
         & > Static { height: auto; max-height: 4; padding: 0 1; color: $text-muted; }
     }
     """
@@ -36,7 +43,7 @@ class ResultsPanel(Vertical):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._shown: tuple[Mapping[str, Json] | None, bool] = (None, False)
-        self._table: DataTable[Text] = DataTable(cursor_type="row")
+        self._table: DataTable[Text] = DataTable(cursor_type="row", fixed_columns=1)
         self._below = Static(_TO_COME, markup=False)
 
     def compose(self) -> ComposeResult:
@@ -62,6 +69,7 @@ class ResultsPanel(Vertical):
         self.set_class(summary is not None, "-filled")
         if summary is None:
             self._below.update(_ENDED_WITHOUT if over else _TO_COME)
+            self._below.display = True
             return
         header, rows = cells_of(summary)
         for index, name in enumerate(header):
@@ -69,7 +77,9 @@ class ResultsPanel(Vertical):
         for row in rows:
             self._table.add_row(*(_cell(cell, text=_is_text(rows, i)) for i, cell in enumerate(row)))
         self._table.move_cursor(row=min(chosen, len(rows) - 1))
-        self._below.update(_measured_on(summary, run))
+        measured_on = _measured_on(summary, run)
+        self._below.update(measured_on)
+        self._below.display = bool(measured_on)
 
 
 def _measured_on(summary: Mapping[str, Json], run: Run) -> str:

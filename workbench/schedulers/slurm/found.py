@@ -24,7 +24,7 @@ _NEVER = "it was never submitted, as far as its folder and Slurm know: resubmit 
 async def recognised(connection: Connection, jobs: Sequence[Job], now: float) -> Sequence[Job]:
     """The same jobs, each with its number where it has one, and as over where it has none.
 
-    One that may be on its way to Slurm at this moment is left out.
+    One that may be on its way to Slurm at this moment, or of which Slurm cannot be asked, is left out.
     """
     marks = Marks.new()
     told: dict[str, tuple[str, list[str]]] = {}
@@ -32,27 +32,34 @@ async def recognised(connection: Connection, jobs: Sequence[Job], now: float) ->
     for kind, rest in parse_records(data, marks):
         if rest:
             told[rest[0]] = kind, rest[1:]
-    found = (_recognised(job, connection.host, *told.get(job.id, ("", []))) for job in jobs)
-    return [job for job in found if job.state != JobState.LOST or now - job.created_at > _ON_ITS_WAY_S]
+    found: list[Job] = []
+    for job in jobs:
+        kind, rest = told.get(job.id, ("", []))
+        if kind == "job" and len(rest) == 2:
+            found += _numbered(job, connection.host, *rest)
+        elif kind == "refused" and rest:
+            found.append(_over(job, JobState.FAILED, refusal(rest[0])))
+        elif kind == "never" and now - job.created_at > _ON_ITS_WAY_S:
+            found.append(_over(job, JobState.LOST, _NEVER))
+    return found
 
 
-def _recognised(job: Job, host: str, kind: str, rest: Sequence[str]) -> Job:
-    if kind == "job" and len(rest) == 2:
-        number, _, cluster = rest[0].strip().partition(";")
-        if number.isascii() and number.isdigit():
-            native_id = f"{number}_{job.part.index}" if job.part else number
-            key = JobKey(cluster or host, native_id, parse_time(rest[1]) or job.created_at)
-            return replace(job, key=key, status=JobStatus(JobState.PENDING), as_of=0.0)
-    if kind == "refused" and rest:
-        status = JobStatus(JobState.FAILED, reason=refusal(rest[0]))
-    else:
-        status = JobStatus(JobState.LOST, reason=_NEVER)
-    return replace(job, key=None, status=status, as_of=0.0)
+def _numbered(job: Job, host: str, said: str, at: str) -> Sequence[Job]:
+    number, _, cluster = said.strip().partition(";")
+    if not (number.isascii() and number.isdigit()):
+        return []
+    native_id = f"{number}_{job.part.index}" if job.part else number
+    key = JobKey(cluster or host, native_id, parse_time(at) or job.created_at)
+    return [replace(job, key=key, status=JobStatus(JobState.PENDING), as_of=0.0)]
+
+
+def _over(job: Job, state: JobState, reason: str) -> Job:
+    return replace(job, key=None, status=JobStatus(state, reason=reason), as_of=0.0)
 
 
 def _line(job: Job) -> str:
-    """Of a sweep the submission counts that the member was last part of, and lies in the sweep's folder."""
-    folder, submission = job.folder, ""
+    """A sweep's submissions are in its own folder, and a member is part of none that came after its last."""
+    folder, most = job.folder, 0
     if job.part is not None:
-        folder, submission = folder.rpartition("/")[0], str(job.part.submission)
-    return f"{job.id}\t{token_prefix(job)}{submission}\t{folder}\n"
+        folder, most = folder.rpartition("/")[0], job.part.submission
+    return f"{job.id}\t{token_prefix(job)}\t{most}\t{folder}\n"
