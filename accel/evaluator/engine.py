@@ -12,7 +12,7 @@ import numpy as np
 from accel.data import check_elements, check_geometry
 from accel.errors import PlanError, StructureError
 from accel.evaluator import passes
-from accel.evaluator.block import STEPS, Work, make_work, time_stamp
+from accel.evaluator.block import STEPS, Work, make_work
 from accel.evaluator.counting import multiply_adds
 from accel.evaluator.edge_lanes import KNOT_DATA
 from accel.evaluator.geometry import Edges, allocate, measure_edges
@@ -110,8 +110,6 @@ class CompiledEvaluator:
         self._work: list[Work] = []
         self.step_ticks = np.zeros(len(STEPS), dtype=np.int64)
         """Time spent in each step, over all evaluations and threads, in ticks of the processor."""
-        self.evaluation_ticks = 0
-        """Time spent in evaluations, likewise."""
 
     def evaluate(self, atoms: Atoms, *, stress: bool = False) -> Prediction:
         """Energy, forces, per-atom energies and, where asked for and periodic, stress of `atoms`.
@@ -120,7 +118,6 @@ class CompiledEvaluator:
             StructureError: The model cannot take these atoms (an unknown element, NaN positions,
                 two atoms nearer than the radial tables reach).
         """
-        began = time_stamp()
         check_geometry(atoms)
         check_elements(atoms, self._extracted.atomic_numbers.tolist())
         positions = np.asarray(atoms.positions, dtype=np.float64)
@@ -137,7 +134,6 @@ class CompiledEvaluator:
         for work in self._work:
             self.step_ticks += work.ticks
             work.ticks[:] = 0
-        self.evaluation_ticks += time_stamp() - began
         return Prediction(
             energy_ev=float(energies.sum()),
             forces=scattered,

@@ -2,7 +2,8 @@
 
 One process, one thread, everything interleaved: in every round each way of evaluating takes the same
 moved positions, and ratios are formed round by round, so that what else the machine does falls on
-all of them. Nothing is timed that has not passed the parity gate.
+all of them. Times are of the processor, spent by this process. Nothing is timed that has not passed the
+parity gate.
 """
 
 from __future__ import annotations
@@ -154,9 +155,10 @@ def peak_gflops(dtype: Any) -> float:
 
 
 def _timed(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+    """Seconds of this process's processors: all ways have one thread, and other programs do not count."""
+    start = time.process_time()
     call()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.metadata
 import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -28,6 +29,7 @@ def version() -> str | None:
 
 def calculators(model: torch.nn.Module, atoms: Atoms) -> dict[str, Any]:
     """Its ASE calculators in both precisions, for the elements of `atoms`."""
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # read when its library is loaded
     from symmetrix import Symmetrix  # type: ignore[import-not-found,unused-ignore]
 
     with tempfile.TemporaryDirectory() as folder:
