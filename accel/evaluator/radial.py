@@ -3,7 +3,7 @@
 A spline of value, first and second derivative is twice continuously differentiable, so the energy
 and the forces that follow from it are smooth across knots, and forces are the exact derivative of
 the tabulated energy. The error of the derivative falls as the fifth power of the spacing; with the third
-derivative too as the seventh, so that a table for fp64 has a quarter of the knots and stays in cache.
+derivative too as the seventh, so that a table for fp64 has a quarter to half of the knots.
 
 Radial functions bend most at short distances, so knots are equally spaced in a coordinate
 s(r) = ln(1 + r / 1 Å), from 0 at `R_MIN_A` to 1 at the cutoff: a third of the knots for the same error.
