@@ -14,6 +14,7 @@ from pathlib import Path
 
 PACKAGES = (
     "iproute2",
+    "iptables",
     "libpam-google-authenticator",
     "libpam-slurm-adopt",
     "mariadb-server",

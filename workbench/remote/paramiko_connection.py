@@ -300,14 +300,18 @@ class _ParamikoPipe:
         self._channel = channel
         self._said = bytearray()
         self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
+        self._at_end = False
         self._loop = asyncio.get_running_loop()
-        for work in (self._listen, self._overhear):
-            threading.Thread(target=work, daemon=True).start()
+        self._overhearing = threading.Thread(target=self._overhear, daemon=True)
+        self._overhearing.start()
+        threading.Thread(target=self._listen, daemon=True).start()
 
     def _listen(self) -> None:
         data = b"-"
         while data:
             data = self._channel.recv(_PIECE)
+            if not data:
+                self._overhearing.join()  # the end of a channel is that of its stderr as well
             with suppress(RuntimeError):  # the event loop has ended before the connection
                 self._loop.call_soon_threadsafe(self._pieces.put_nowait, data)
 
@@ -317,7 +321,9 @@ class _ParamikoPipe:
 
     async def read(self) -> bytes:
         """Some of its stdout; none at its end."""
-        return await self._pieces.get()
+        data = b"" if self._at_end else await self._pieces.get()
+        self._at_end = not data
+        return data
 
     async def write(self, data: bytes) -> None:
         """To its stdin, waiting while the other side is slow."""
