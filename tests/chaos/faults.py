@@ -1,7 +1,7 @@
 """What is done to the link, to the cluster and to the laptop, and how long it takes to be back after each.
 
-Being back is three things: an event of the run is here that was written afterwards, a request through a tunnel to the login node is
-answered, and so is one through the tunnel of a notebook on a node.
+Being back is three things: an event of the run is here that was written afterwards, a request through a
+tunnel to the login node is answered, and so is one through the tunnel of a notebook on a node.
 """
 
 from __future__ import annotations

@@ -21,7 +21,8 @@ class Visitor:
 
     async def answered(self) -> None:
         """Ask until the page is there: a new connection each time, as a browser's reload makes it."""
-        await until(self._is_answered)
+        while not await self._is_answered():  # noqa: ASYNC110
+            await asyncio.sleep(_PAUSE_S)
 
     async def goes_on_asking(self) -> None:
         """Ask whether it is there or not, without end."""

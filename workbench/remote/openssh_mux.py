@@ -1,7 +1,7 @@
 """Channels of a master connection of OpenSSH, asked for by the protocol that `ssh` itself speaks to it.
 
-What `ssh -W HOST:PORT` does, without a process for each channel: the master is handed two ends of our own, and
-carries what goes through them. (PROTOCOL.mux of OpenSSH's sources, version 4; in masters since 5.4.)
+What `ssh -W HOST:PORT` does, without a process for each channel: the master is handed two ends of our own,
+and carries what goes through them. (PROTOCOL.mux of OpenSSH's sources, version 4; in masters since 5.4.)
 """
 
 from __future__ import annotations
