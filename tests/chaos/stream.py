@@ -51,6 +51,10 @@ class Writer:
         """All that it has printed."""
         return (self.folder / "stdout.log").read_bytes()
 
+    def told(self) -> int:
+        """How many events it has written, none of them torn."""
+        return sum(isinstance(event.body, Progress) for event in EventDecoder().feed(self.events))
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """Start it; its process is ended when the context is left."""

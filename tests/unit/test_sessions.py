@@ -239,6 +239,21 @@ async def test_a_notebook_that_is_started_by_a_command_outlives_it(env: Mapping[
         assert (await Browser(found.session).get("/api/kernels"))[0] == 200
 
 
+@pytest.mark.parametrize(
+    ("node", "started_at", "left"),
+    [
+        ("cpu-q-2", 1000.0, True),
+        ("cpu-q-1", 1000.0, False),
+        ("cpu-q-2", 90.0, False),  # which calls itself something else
+        ("cpu-q-2", None, False),
+        ("", 1000.0, False),
+    ],
+)
+def test_what_a_dead_node_has_said_is_known_for_it(node: str, started_at: float | None, left: bool) -> None:
+    place = Place("cpu-q-1.hpc.cam.ac.uk", "tmux", "", "", 1, since=100.0)
+    assert place.is_left_by(node, started_at) is left
+
+
 def test_an_entry_of_another_program_is_seen_at_once(tmp_path: Path) -> None:
     first, second = Book(tmp_path), Book(tmp_path)
     tunnel = first.keep_tunnel(Tunnel("x", "local", "127.0.0.1", 80, 20001))

@@ -133,14 +133,17 @@ class Way:
             why = f" ({job.status.reason})" if job.status.reason else ""
             raise NotAllowed(f"The session's job {job.id} is {job.state.lower()}{why}.")
         site = await self._site_of(job.profile)
+        starting = NotAllowed(f"The session's job {job.id} is starting on {job.status.node}.")
         try:
             data = (await site.connection.read(f"{job.folder}/{_PLACE_FILE}")).data
-            self.place = Place.from_json(data)
+            place = Place.from_json(data)
         except (FileFailed, ValueError) as error:
             log.debug("%s: %s", job.id, error)
-            raise NotAllowed(f"The session's job {job.id} is starting on {job.status.node}.") from error
-        self._holder = job
-        return self.place
+            raise starting from error
+        if place.is_left_by(job.status.node, job.status.started_at):
+            raise starting
+        self.place, self._holder = place, job
+        return place
 
     async def _hop(self, place: Place) -> Connection:
         """A connection to where the session's programs are, which may be where commands run anyway."""
