@@ -223,7 +223,14 @@ async def test_the_commands_print_what_scripts_can_read(env: Mapping[str, str]) 
 async def test_a_notebook_that_is_started_by_a_command_outlives_it(env: Mapping[str, str]) -> None:
     command = [sys.executable, "-m", "workbench", "session"]
     serving = await asyncio.create_subprocess_exec(
-        *command, "start", "--no-browser", cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE
+        *command,
+        "start",
+        "--no-browser",
+        cwd=ROOT,
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        # Where the tests run in the background of a shell, ^C is ignored by them and all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert serving.stdout is not None
     url = (await serving.stdout.readline()).decode().strip()
