@@ -1,4 +1,4 @@
-"""How long a notebook takes from the key press to its page, on the test cluster with an empty queue (root)."""
+"""How long a notebook takes from the key press to its page, on the test cluster with an empty queue."""
 
 from __future__ import annotations
 
