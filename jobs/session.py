@@ -158,6 +158,7 @@ def _where() -> Mapping[str, Json]:
         "job": os.environ.get("SLURM_JOB_ID", ""),
         "attempt": int(os.environ.get("MACE_WORKBENCH_ATTEMPT", "1")),
         "ends_at": int(end) if end.isdigit() else None,
+        "since": time.time(),
     }
 
 

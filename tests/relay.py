@@ -77,6 +77,7 @@ class Relay:
         self.pieces = dict.fromkeys(Way, 0)
         """That have gone through since the last `count`."""
         self._to = (host, port)
+        self._accepted: set[asyncio.Task[None]] = set()
         self._messages = messages
         self._cut: Cut | None = None
         self._due = 0.0
@@ -87,18 +88,32 @@ class Relay:
         self._cut = cut
 
     async def accept(self, client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
-        """Relay one connection, until either side or a cut ends it."""
+        """Relay one connection, until either side, a cut or `close` ends it."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._accepted.add(task)
+        ends = [back]
         try:
             server, forth = await asyncio.open_connection(*self._to)
+            ends.append(forth)
+            both = (back, forth)
+            await asyncio.gather(self._pump(Way.UP, client, both), self._pump(Way.DOWN, server, both))
         except OSError:
-            back.close()
-            return
-        ends = (back, forth)
-        try:
-            await asyncio.gather(self._pump(Way.UP, client, ends), self._pump(Way.DOWN, server, ends))
+            pass
+        except asyncio.CancelledError:  # by `close`, which is all that waits for it
+            for end in ends:
+                end.transport.abort()
         finally:
             for end in ends:
                 self._later(end.close)
+            self._accepted.discard(task)
+
+    async def close(self) -> None:
+        """Leave no connection to the garbage collector, which would complain of it in another test."""
+        for task in self._accepted:
+            task.cancel()
+        await asyncio.gather(*self._accepted)
+        await asyncio.sleep(0)  # in which what was broken off is closed
 
     async def _pump(
         self, way: Way, source: asyncio.StreamReader, ends: tuple[asyncio.StreamWriter, asyncio.StreamWriter]
@@ -142,3 +157,4 @@ async def relayed(host: str, port: int, *, messages: bool = False) -> AsyncItera
         yield relay
     finally:
         server.close()
+        await relay.close()

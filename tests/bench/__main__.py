@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.bench import bench_cluster, bench_events, bench_start, bench_tui, bench_tunnels
+from tests.bench import bench_cluster, bench_events, bench_sessions, bench_start, bench_tui, bench_tunnels
 from tests.bench.measure import machine
 
 print(f"measured on {machine()}\n")
@@ -11,3 +11,4 @@ bench_events.main()
 bench_tui.main()
 bench_cluster.main()
 bench_tunnels.main()
+bench_sessions.main()

@@ -1,4 +1,4 @@
-"""A program that follows a run until it is killed: `python -m tests.chaos.follower STATE SSH_CONFIG`."""
+"""A program that follows a run until it is killed: `python -m tests.chaos.follower STATE SSH_CONFIG HOST`."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from workbench.patience import through_outages
 from workbench.services import open_services
 
 
-async def follow(state: Path, ssh_config: str) -> None:
+async def follow(state: Path, ssh_config: str, host: str) -> None:
     """Without end."""
-    profile = ClusterProfile("chaos", "asyncssh", "chaos", ssh_config)
+    profile = ClusterProfile("chaos", "asyncssh", host, ssh_config)
     config = Config({"chaos": profile}, "chaos", state_folder=state, data_folder=state)
     async with open_services(config) as services:
         while True:
@@ -24,4 +24,4 @@ async def follow(state: Path, ssh_config: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(follow(Path(sys.argv[1]), sys.argv[2]))
+    asyncio.run(follow(Path(sys.argv[1]), *sys.argv[2:]))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import sys
 import time
@@ -15,6 +16,7 @@ from jobs.protocol import EventDecoder, Progress
 from jobs.spec import RunSpec
 from jobs.writer import EventWriter
 from tests.chaos.link import Link
+from tests.chaos.small_disk import SmallDisk
 from tests.cluster import site
 from tests.cluster.cluster import Cluster
 from tests.waiting import until
@@ -49,6 +51,10 @@ class Writer:
         """All that it has printed."""
         return (self.folder / "stdout.log").read_bytes()
 
+    def told(self) -> int:
+        """How many events it has written, none of them torn."""
+        return sum(isinstance(event.body, Progress) for event in EventDecoder().feed(self.events))
+
     @asynccontextmanager
     async def writing(self) -> AsyncIterator[None]:
         """Start it; its process is ended when the context is left."""
@@ -69,10 +75,23 @@ def write(folder: Path, n_events: int, per_s: float) -> None:
     with EventWriter(folder / "events.jsonl") as events, (folder / "stdout.log").open("ab", 0) as log:
         began = time.monotonic()
         for number in range(1, n_events + 1):
-            events.emit(Progress(number, n_events))
-            log.write(b"line %07d\n" % number)
+            _until_there_is_room(lambda number=number: events.emit(Progress(number, n_events)))  # type: ignore[misc]
+            _until_there_is_room(lambda number=number: log.write(b"line %07d\n" % number))  # type: ignore[misc]
             if number % _BURST == 0:
                 time.sleep(max(0.0, began + number / per_s - time.monotonic()))
+
+
+def _until_there_is_room(write_one: Callable[[], object]) -> None:
+    """Write something, again and again while the disk is full."""
+    while True:
+        try:
+            write_one()
+        except OSError as error:
+            if error.errno != errno.ENOSPC:
+                raise
+            time.sleep(0.05)
+        else:
+            return
 
 
 @dataclass
@@ -89,6 +108,16 @@ class Reader:
     def n_events(self) -> int:
         """So many were taken in."""
         return self.services.run(JOB).n_events
+
+    async def event_of(self, when: float) -> None:
+        """Until an event is here that was written then or later."""
+        while (self.services.run(JOB).heard_at or 0.0) < when:
+            await self.next_event()
+
+    def has_all(self, writer: Writer) -> bool:
+        """Whether it has got to the end of what is written."""
+        progress = self.services.run(JOB).progress
+        return progress is not None and progress.done == writer.n_events and len(self.log) == len(writer.log)
 
     def _hear_trouble(self, _: str, sentence: str) -> None:
         if sentence:
@@ -136,10 +165,17 @@ class Reader:
 class Bench:
     """A laptop whose only way to the cluster is a link that can fail, and the folder of a run there."""
 
-    def __init__(self, cluster: Cluster, folder: Path) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, disk: SmallDisk | None = None) -> None:
+        """With `disk` the run is on one of the login node's that can be full."""
         self.cluster = cluster
         self.folder = folder
-        self.run = cluster.state / "home" / site.USER.name / f"chaos-{folder.name}"
+        home = f"/home/{site.USER.name}" if disk is None else str(disk.seen_as)
+        self.remote_run = f"{home}/chaos-{folder.name}"
+        self.run = (
+            (cluster.state / self.remote_run[1:])
+            if disk is None
+            else disk.folder / self.remote_run[len(home) + 1 :]
+        )
         self.run.mkdir()
         self.run.chmod(0o755)
 
@@ -172,10 +208,9 @@ class Bench:
     def store(self, config: Config) -> Store:
         """The store, with the run in it."""
         store = Store(config.state_folder / STORE_FILE)
-        folder = f"/home/{site.USER.name}/{self.run.name}"
         key = JobKey("chaos", "1", 1.0)
         status = JobStatus(JobState.RUNNING)
-        store.save(Job(JOB, "chaos", folder, JobSpec(RunSpec()), status, created_at=1.0, key=key))
+        store.save(Job(JOB, "chaos", self.remote_run, JobSpec(RunSpec()), status, created_at=1.0, key=key))
         return store
 
     @asynccontextmanager
@@ -201,14 +236,17 @@ class Bench:
 
 def assert_nothing_lost_or_doubled(writer: Writer, reader: Reader, store: Path) -> None:
     """All events and the whole log are here, each of them once, and byte by byte what was written."""
-    run = reader.services.run(JOB)
-    assert (run.n_events, run.last_seq) == (writer.n_events, writer.n_events)
+    run, told = reader.services.run(JOB), EventDecoder().feed(writer.events)
+    seqs = [event.seq for event in told]
+    assert (run.n_events, run.last_seq) == (len(seqs), seqs[-1])
+    assert seqs == sorted(set(seqs))
+    # What a full disk has kept from being written was written again, under another number.
+    done = {event.body.done for event in told if isinstance(event.body, Progress)}
+    assert done == set(range(1, writer.n_events + 1))
     kept = Store(store / STORE_FILE)
     pieces = kept.pieces(JOB)
     kept.close()
     assert b"".join(data for _, data in pieces) == writer.events
-    seqs = [event.seq for event in EventDecoder().feed(writer.events)]
-    assert seqs == list(range(1, writer.n_events + 1))
     assert bytes(reader.log) == writer.log
 
 

@@ -145,7 +145,14 @@ async def test_what_is_known_is_shown_without_a_link(bench: Bench, cluster: Clus
 def program(config: Config) -> list[str]:
     """A process that follows the run until it is killed."""
     (profile,) = config.profiles.values()
-    return [sys.executable, "-m", "tests.chaos.follower", str(config.state_folder), profile.ssh_config]
+    return [
+        sys.executable,
+        "-m",
+        "tests.chaos.follower",
+        str(config.state_folder),
+        profile.ssh_config,
+        "chaos",
+    ]
 
 
 async def test_a_program_that_is_killed_again_and_again_loses_and_doubles_nothing(bench: Bench) -> None:

@@ -148,6 +148,17 @@ class Cluster:
         for host in hosts:
             self.start_munged(host.name)
 
+    def revive(self, node: str) -> None:
+        """Start a compute node again that was killed, and wait until it takes jobs."""
+        wait_for(
+            lambda: self.master.run("ip", "link", "show", _leg(node), check=False).returncode,
+            "its link to go",
+        )
+        self.boot([machine for machine in site.COMPUTE if machine.name == node])
+        self.start_sshd(node, node, pam="node")
+        self.start_slurmd(node)
+        wait_for(self.is_up, f"{node} to take jobs again")
+
     # -- the network -------------------------------------------------------------------------------
 
     @property
@@ -161,7 +172,7 @@ class Cluster:
         if machine == site.MASTER:
             steps += ["link add eth0 type bridge"]
         else:
-            leg = f"to-{machine.name}"
+            leg = _leg(machine.name)
             _ip(master, f"link add {leg} type veth peer name eth0 netns {pid}")
             _ip(master, f"link set {leg} master eth0 up")
         steps += [f"addr add {machine.address}/24 dev eth0", "link set eth0 up"]
@@ -216,9 +227,9 @@ class Cluster:
     def _start_slurm(self) -> None:
         self.start_database()
         # slurmdbd gives up where the database is not there yet.
-        self._wait_on_master("MariaDB", "test", "-S", "/run/mysqld/mysqld.sock")
+        self.wait_for_database()
         self.start_slurmdbd()
-        self._wait_on_master("slurmdbd", "sacctmgr", "-n", "list", "cluster")
+        self.wait_for_slurmdbd()
         for machine in site.COMPUTE:
             self.start_slurmd(machine.name)
         # All of it before slurmctld, which misses what it is told while it starts.
@@ -234,6 +245,16 @@ class Cluster:
         self.start_sshd(site.LOGIN.name, login.name, pam=pam)
         listening = ("ss", "-Hltn", f"sport = :{login.port}")
         wait_for(lambda: self.login.run(*listening).stdout, f"sshd to listen on {login.port}")
+
+    def wait_for_database(self) -> None:
+        """Until it answers."""
+        # Its socket is there before that, and is left behind by one that was killed.
+        ping = ("mariadb-admin", "--no-defaults", "--socket=/run/mysqld/mysqld.sock", "ping")
+        self._wait_on_master("MariaDB", *ping)
+
+    def wait_for_slurmdbd(self) -> None:
+        """Until it answers."""
+        self._wait_on_master("slurmdbd", "sacctmgr", "-n", "list", "cluster")
 
     def _wait_on_master(self, what: str, *argv: str) -> None:
         wait_for(lambda: self.master.run(*argv, check=False).returncode == 0, what)
@@ -313,6 +334,11 @@ def _alone() -> Iterator[None]:
         yield
     finally:
         os.close(folder)
+
+
+def _leg(name: str) -> str:
+    """The master's end of the cable to another host."""
+    return f"to-{name}"
 
 
 def _ip(pid: int | None, *steps: str) -> None:

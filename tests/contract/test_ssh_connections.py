@@ -15,6 +15,7 @@ from tests.contract.ssh import Laptop, by_asyncssh, by_openssh, by_paramiko
 from tests.waiting import until
 from workbench.errors import CommandFailed, ConnectionFailed, LinkLost
 from workbench.ports import Connection
+from workbench.remote.agent_connection import AgentConnection
 from workbench.remote.ssh_config import SshTarget
 
 _ONE_SESSION = site.Login("one-session", 2231, "publickey")
@@ -131,6 +132,17 @@ class SshContract(ConnectionContract):
                     await connection.run(["true"])
         finally:
             start_up.write_text(before)
+
+    async def test_what_a_command_has_said_is_there_at_its_end_however_often_that_is_asked_for(
+        self, connection: Connection
+    ) -> None:
+        assert isinstance(connection, AgentConnection)
+        for _ in range(10):
+            pipe = await connection.link.start("echo licence server down >&2; exit 1")
+            assert [await pipe.read(), await pipe.read()] == [b"", b""]
+            assert pipe.said() == "licence server down"
+            pipe.close()
+            await pipe.wait_closed()
 
     async def test_an_agent_that_is_killed_is_lost_and_started_again(self, connection: Connection) -> None:
         with pytest.raises(LinkLost):

@@ -12,7 +12,8 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.contract.ssh import Answers, Laptop, by_asyncssh, by_openssh, by_paramiko
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
+from workbench.patience import waiting_for_link
 from workbench.ports import ByteStream, Connection, Prompter
 from workbench.remote import asyncssh_connection
 from workbench.remote.link_keeper import LinkKeeper, Living, Pace
@@ -135,6 +136,8 @@ async def test_a_page_that_is_asked_for_while_the_link_is_down_says_so(
         supervised(laptop) as connection,
         forwarding(connection, cluster.laptop_address, web, wait_s=1) as forward,
     ):
+        with waiting_for_link(PATIENCE_S):
+            await connection.run(["true"])
         assert await got(forward) == _HEAD + _CONTENT
         try:
             await asyncio.to_thread(cluster.cut)
@@ -150,14 +153,37 @@ async def _is(value: bool) -> bool:
     return value
 
 
+async def _job(login: Connection) -> str:
+    """A job that runs on the second node."""
+    options = ["-A", "MACE-SL3-CPU", "-p", "icelake", "-t", "5", "-w", "cpu-q-2", "-D", "/tmp"]
+    done = await login.run(["sbatch", "--parsable", *options, "--wrap", "sleep 600"])
+    job = done.stdout.decode().strip()
+    state = ["squeue", "-h", "-j", job, "-o", "%T"]
+    await until(lambda: _output(login, state), lambda said: said == "RUNNING\n")
+    return job
+
+
+async def test_a_step_whose_way_is_lost_leaves_nothing_in_the_job(laptop: Laptop) -> None:
+    async with by_asyncssh(laptop.target()) as login:
+        job = await _job(login)
+
+        async def steps() -> list[str]:
+            listed = (await _output(login, ["squeue", "-h", "-s", "-j", job, "-o", "%i"])).split()
+            return [step for step in listed if step.rpartition(".")[2].isdigit()]
+
+        async with by_asyncssh(laptop.target()) as lost:
+            node = hop.by_step(lost, job, "cpu-q-2")
+            await node.run(["true"])
+            assert await until(steps) == [f"{job}.0"]
+        await until(steps, lambda left: not left)
+        await node.close()
+        await login.run(["scancel", job])
+
+
 @pytest.mark.parametrize("way", ["ssh", "step"])
 async def test_a_node_is_reached_inside_a_job_by_ssh_and_by_a_step(laptop: Laptop, way: str) -> None:
-    options = ["-A", "MACE-SL3-CPU", "-p", "icelake", "-t", "5", "-w", "cpu-q-2", "-D", "/tmp"]
     async with by_asyncssh(laptop.target()) as login:
-        done = await login.run(["sbatch", "--parsable", *options, "--wrap", "sleep 600"])
-        job = done.stdout.decode().strip()
-        state = ["squeue", "-h", "-j", job, "-o", "%T"]
-        await until(lambda: _output(login, state), lambda said: said == "RUNNING\n")
+        job = await _job(login)
         node = hop.by_ssh(login, "cpu-q-2") if way == "ssh" else hop.by_step(login, job, "cpu-q-2")
         try:
             assert await _output(node, ["hostname"]) == "cpu-q-2\n"

@@ -28,12 +28,12 @@ from workbench.store import Store
 _TURN_S = 0.1
 
 
-def environment(cluster: Cluster, home: Path, *settings: str) -> Mapping[str, str]:
+def environment(cluster: Cluster, home: Path, *settings: str, notice_s: int = 2) -> Mapping[str, str]:
     """Of a user whose default place is the cluster, with these lines more in its profile."""
     config = home / ".config/mace-workbench/config.toml"
     config.parent.mkdir(parents=True, exist_ok=True)
     usual = (cluster.client / "mace-workbench/config.toml").read_text()
-    config.write_text("\n".join([usual, "notice_s = 2", *settings, ""]))
+    config.write_text("\n".join([usual, f"notice_s = {notice_s}", *settings, ""]))
     return {"HOME": str(home), "PATH": os.environ["PATH"]}
 
 

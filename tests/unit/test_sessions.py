@@ -223,7 +223,14 @@ async def test_the_commands_print_what_scripts_can_read(env: Mapping[str, str]) 
 async def test_a_notebook_that_is_started_by_a_command_outlives_it(env: Mapping[str, str]) -> None:
     command = [sys.executable, "-m", "workbench", "session"]
     serving = await asyncio.create_subprocess_exec(
-        *command, "start", "--no-browser", cwd=ROOT, env=env, stdout=asyncio.subprocess.PIPE
+        *command,
+        "start",
+        "--no-browser",
+        cwd=ROOT,
+        env=env,
+        stdout=asyncio.subprocess.PIPE,
+        # Where the tests run in the background of a shell, ^C is ignored by them and all that they start.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     assert serving.stdout is not None
     url = (await serving.stdout.readline()).decode().strip()
@@ -237,6 +244,21 @@ async def test_a_notebook_that_is_started_by_a_command_outlives_it(env: Mapping[
         found = await ready(services, services.desk.session(listed["id"]))
         assert found.session.url == url
         assert (await Browser(found.session).get("/api/kernels"))[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("node", "started_at", "left"),
+    [
+        ("cpu-q-2", 1000.0, True),
+        ("cpu-q-1", 1000.0, False),
+        ("cpu-q-2", 90.0, False),  # which calls itself something else
+        ("cpu-q-2", None, False),
+        ("", 1000.0, False),
+    ],
+)
+def test_what_a_dead_node_has_said_is_known_for_it(node: str, started_at: float | None, left: bool) -> None:
+    place = Place("cpu-q-1.hpc.cam.ac.uk", "tmux", "", "", 1, since=100.0)
+    assert place.is_left_by(node, started_at) is left
 
 
 def test_an_entry_of_another_program_is_seen_at_once(tmp_path: Path) -> None:

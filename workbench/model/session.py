@@ -76,6 +76,10 @@ class Session:
             raise ValueError(str(error)) from error
 
 
+_CLOCKS_S = 3.0
+"""By how much those of two hosts of a cluster may differ; no job starts anew so soon."""
+
+
 @dataclass(frozen=True, slots=True)
 class Place:
     """Where a session's programs are, as its job says."""
@@ -91,6 +95,17 @@ class Place:
     port: int = 0
     base_url: str = "/"
     ends_at: float | None = None
+    since: float | None = None
+    """When it came up, by the clock of its host."""
+
+    def is_left_by(self, node: str, started_at: float | None) -> bool:
+        """Whether its job has since started on another node: one that dies leaves behind what it said.
+
+        That the names differ is not enough, for a host may call itself other than the scheduler does.
+        """
+        if not node or started_at is None or self.since is None:
+            return False
+        return self.node.partition(".")[0] != node.partition(".")[0] and self.since < started_at - _CLOCKS_S
 
     @classmethod
     def from_json(cls, text: bytes) -> Place:
@@ -111,6 +126,7 @@ class Place:
                 port=int(record.get("port", 0)),
                 base_url=str(record.get("base_url", "/")),
                 ends_at=None if record["ends_at"] is None else float(record["ends_at"]),
+                since=float(record["since"]) if "since" in record else None,
             )
         except (KeyError, TypeError) as error:
             raise ValueError(f"it lacks {error}") from error

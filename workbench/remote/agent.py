@@ -8,7 +8,8 @@ asked for (payload: a JSON record); it has an input, an output and a result:
     from it:  S it has begun   O stdout  e stderr         T so much input is taken   X result   p pong
 
 A reader that is slow holds up its own task and no other: no more than `WINDOW` bytes of a task are ever
-under way in either direction. When stdin ends, every command ends: nothing is left on the host.
+under way in either direction. When stdin ends, or nothing has come for `SILENCE_S`, every command ends:
+nothing is left on the host, not even by those who start it and die without closing its stdin (`srun` does).
 """
 # Python 3.6 has to read this, and has no `strict=`:
 # ruff: noqa: UP031, SIM105, B905, PTH102, PTH103, PTH104, PTH105, PTH108, PTH111, PTH112, PTH118, PTH120
@@ -25,12 +26,15 @@ import struct
 import subprocess
 import sys
 import threading
+import time
 from typing import IO, Any, Callable, Iterable  # noqa: UP035 -- not in collections.abc then
 
 HEADER = struct.Struct(">cII")
 WINDOW = 1 << 20
 PIECE = 1 << 16
 DRAIN_S = 2.0
+GRACE_S = 1.0
+SILENCE_S = 120.0
 NOT_STARTED, NOT_FOUND = 126, 127
 
 
@@ -93,6 +97,7 @@ class Agent:
         self.source = source
         self.sink = sink
         self.sending = threading.Lock()
+        self.heard = threading.Event()
         self.tasks = {}  # type: dict[int, Task]
 
     def send(self, kind: bytes, number: int, data: bytes) -> None:
@@ -105,19 +110,27 @@ class Agent:
             pass  # nobody listens any more: stdin ends as well
 
     def serve(self) -> None:
-        """Until stdin ends."""
-        while True:
-            header = self.source.read(HEADER.size)
-            if len(header) < HEADER.size:
-                break
-            kind, number, length = HEADER.unpack(header)
-            self.take(kind, number, self.source.read(length))
+        """Until stdin ends, or the other side is silent."""
+        listening = start(self.listen)
+        while listening.is_alive() and self.heard.wait(SILENCE_S):
+            self.heard.clear()
+            listening.join(1.0)
         left = list(self.tasks.values())
         for task in left:
             task.cancel()
         for task in left:
             if task.doing is not None:
                 task.doing.join(DRAIN_S)
+
+    def listen(self) -> None:
+        """Until stdin ends."""
+        while True:
+            header = self.source.read(HEADER.size)
+            self.heard.set()
+            if len(header) < HEADER.size:
+                break
+            kind, number, length = HEADER.unpack(header)
+            self.take(kind, number, self.source.read(length))
 
     def take(self, kind: bytes, number: int, data: bytes) -> None:
         """One frame."""
@@ -193,7 +206,7 @@ def run(task: Task, argv: "list[str]", cwd: str, env: "dict[str, str]", stdin: b
         return not_started(NOT_STARTED, "%s: %s" % (argv[0], getattr(error, "strerror", None) or error))
     task.send(b"S")
     pumps = [start(pump, task, b"O", process.stdout), start(pump, task, b"e", process.stderr)]
-    start(end_group, task, process, pumps)
+    ending = start(end_group, task, process, pumps)
     if stdin:
         start(feed, task, process.stdin)
     process.wait()
@@ -202,6 +215,8 @@ def run(task: Task, argv: "list[str]", cwd: str, env: "dict[str, str]", stdin: b
             pumping.join(DRAIN_S if task.cancelled.is_set() else 0.05)
             if task.cancelled.is_set():
                 break
+    if task.cancelled.is_set():
+        ending.join()  # of its children some may be left
     return {"status": process.returncode}
 
 
@@ -237,11 +252,15 @@ def feed(task: Task, pipe: "IO[bytes]") -> None:
 def end_group(task: Task, process: "subprocess.Popen[bytes]", pumps: "list[threading.Thread]") -> None:
     """End a command and all that it has started, once nobody waits for it any more."""
     task.cancelled.wait()
-    if process.poll() is None or any(pumping.is_alive() for pumping in pumps):
-        try:
+    try:
+        if process.poll() is None or any(pumping.is_alive() for pumping in pumps):
+            os.killpg(process.pid, signal.SIGTERM)  # what it has elsewhere, as srun has, it ends by itself
+            until = time.monotonic() + GRACE_S
+            while time.monotonic() < until and (process.poll() is None or any(p.is_alive() for p in pumps)):
+                time.sleep(0.02)
             os.killpg(process.pid, signal.SIGKILL)
-        except (ProcessLookupError, PermissionError):
-            pass
+    except (ProcessLookupError, PermissionError):
+        pass
 
 
 # -- files -----------------------------------------------------------------------------------------

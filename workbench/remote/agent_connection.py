@@ -64,7 +64,7 @@ class AgentConnection:
 
     def __init__(self, host: str, link: Link, *, ping_s: float = PING_S) -> None:
         self.host = host
-        self._link = link
+        self.link = link
         self._ping_s = ping_s
         self._starting = asyncio.Lock()
         self._session: AgentSession | None = None
@@ -96,7 +96,7 @@ class AgentConnection:
         limit_s = _START * self._ping_s
         try:
             async with asyncio.timeout(limit_s):
-                session = AgentSession(self.host, await self._link.start(text))
+                session = AgentSession(self.host, await self.link.start(text))
                 try:
                     await session.begin(token, self._ping_s)
                 except BaseException:
@@ -198,7 +198,7 @@ class AgentConnection:
     @asynccontextmanager
     async def _channel(self, host: str, port: int) -> AsyncIterator[ByteStream]:
         async with AsyncExitStack() as stack:
-            direct = self._link.channel(host, port)
+            direct = self.link.channel(host, port)
             if direct is not None:
                 with suppress(NotForwarded):
                     yield await stack.enter_async_context(direct)
@@ -219,7 +219,7 @@ class AgentConnection:
         """End the agent, and the connection."""
         if self._session is not None:
             await self._session.close()
-        await self._link.close()
+        await self.link.close()
 
 
 class _Process:

@@ -34,7 +34,7 @@ class Pipe(Protocol):
     """A command on the host: its two streams, and what it has said last on its stderr."""
 
     async def read(self) -> bytes:
-        """Some of its stdout; none at its end."""
+        """Some of its stdout; none at its end, however often, and by then all of its stderr is there."""
 
     async def write(self, data: bytes) -> None:
         """To its stdin, waiting while the other side is slow."""

@@ -346,7 +346,10 @@ class _AsyncsshPipe:
     async def read(self) -> bytes:
         """Some of its stdout; none at its end."""
         with _losing(self._host):
-            return await self._process.stdout.read(_PIECE)
+            data = await self._process.stdout.read(_PIECE)
+        if not data:
+            await asyncio.wait([self._listening])  # the end of a channel is that of its stderr as well
+        return data
 
     async def write(self, data: bytes) -> None:
         """To its stdin, waiting while the other side is slow."""

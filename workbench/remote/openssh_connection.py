@@ -12,6 +12,7 @@ import hashlib
 import os
 import re
 import tempfile
+from contextlib import AbstractAsyncContextManager
 from pathlib import Path
 
 from workbench.errors import (
@@ -22,7 +23,8 @@ from workbench.errors import (
     LoginRefused,
     Unreachable,
 )
-from workbench.remote import known_hosts
+from workbench.ports import ByteStream
+from workbench.remote import known_hosts, openssh_mux
 from workbench.remote.agent_connection import PING_S, AgentConnection
 from workbench.remote.reach import REACH_S
 from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
@@ -30,6 +32,8 @@ from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
 _PIECE = 1 << 16
 _TAIL = 2000
 """Bytes of stderr that are kept for a message."""
+_LAST_WORDS_S = 2.0
+"""How long the end of stderr may take after that of stdout."""
 _PERSIST = "8h"
 """How long a master of ours, which nobody uses, waits for somebody."""
 _ALIVE = ("-o", "ServerAliveInterval=5", "-o", "ServerAliveCountMax=2", "-o", f"ConnectTimeout={REACH_S:.0f}")
@@ -123,13 +127,7 @@ class _OpensshLink:
 
     async def alive(self) -> bool:
         """Whether there is a master that answers."""
-        process = await asyncio.create_subprocess_exec(
-            *self._target.command("-O", "check", "-o", f"ControlPath={self._socket}"),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            stderr=asyncio.subprocess.DEVNULL,
-        )
-        return await process.wait() == 0
+        return await openssh_mux.answers(self._socket)
 
     async def start(self, shell_command: str) -> _OpensshPipe:
         """Have the login shell run a command."""
@@ -155,8 +153,9 @@ class _OpensshLink:
         process = asyncio.subprocess.Process(transport, protocol, loop)
         return _OpensshPipe(self._target.alias, process, transport)
 
-    def channel(self, host: str, port: int) -> None:
-        """None: where one that `ssh` makes leads, whether anything answers cannot be told."""
+    def channel(self, host: str, port: int) -> AbstractAsyncContextManager[ByteStream]:
+        """A channel of the master's; whether anything answers there is said by the agent, where none does."""
+        return openssh_mux.channel(self._target.alias, self._socket, host, port)
 
     async def close(self) -> None:
         """The master is left, for the next time and for the user's terminals."""
@@ -183,7 +182,11 @@ class _OpensshPipe:
     async def read(self) -> bytes:
         """Some of its stdout; none at its end."""
         assert self._process.stdout is not None
-        return await self._process.stdout.read(_PIECE)
+        data = await self._process.stdout.read(_PIECE)
+        if not data:
+            # Of a master that was stopped, the other end is held open without end.
+            await asyncio.wait([self._listening], timeout=_LAST_WORDS_S)
+        return data
 
     async def write(self, data: bytes) -> None:
         """To its stdin, waiting while the other side is slow."""

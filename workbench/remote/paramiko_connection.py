@@ -8,31 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Container, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
-from workbench.errors import LinkLost
 from workbench.ports import Prompter
 from workbench.remote import known_hosts
 from workbench.remote.agent_connection import PING_S, AgentConnection
 from workbench.remote.login import Login
+from workbench.remote.paramiko_link import ParamikoLink, close
 from workbench.remote.reach import REACH_S
 from workbench.remote.ssh_config import SshOptions, SshTarget, resolve
 
 if TYPE_CHECKING:
     import paramiko
 
-_T = TypeVar("_T")
-
-_PIECE = 1 << 16
-_TAIL = 2000
-"""Bytes of stderr that are kept for a message."""
 _KEEPALIVE_S = 30
 _KEYS_S = 15.0
 """For the exchange of keys: a thread that waits for ever could not be ended."""
+_WINDOW, _PACKET = 1 << 22, 1 << 17
+"""More at a time than paramiko asks for by itself, as each packet costs it much the same."""
+_QUICK = ("aes128-gcm@openssh.com", "aes256-gcm@openssh.com")
+"""Ciphers with which it computes no sum of its own over each packet."""
 
 
 async def connect(target: SshTarget, prompter: Prompter, *, ping_s: float = PING_S) -> AgentConnection:
@@ -47,9 +45,9 @@ async def connect(target: SshTarget, prompter: Prompter, *, ping_s: float = PING
     try:
         await _log_in(target, prompter, transports)
     except BaseException:
-        _close(transports)
+        close(transports)
         raise
-    return AgentConnection(target.alias, _ParamikoLink(target.alias, transports), ping_s=ping_s)
+    return AgentConnection(target.alias, ParamikoLink(target.alias, transports), ping_s=ping_s)
 
 
 async def _log_in(
@@ -85,20 +83,24 @@ def _reach(options: SshOptions, before: paramiko.Transport | None) -> paramiko.T
     elif options.proxy_command:
         link = paramiko.ProxyCommand(options.proxy_command)
     else:
-        link = socket.create_connection(where, timeout=REACH_S)
-    transport = paramiko.Transport(link)  # type: ignore[arg-type]
+        link = direct = socket.create_connection(where, timeout=REACH_S)
+        direct.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    transport = paramiko.Transport(link, _WINDOW, _PACKET)  # type: ignore[arg-type]
     try:
-        known = _known(options)
-        if known:
-            # Ask for the kind of key that is known, of which it may have several.
-            security = transport.get_security_options()
-            first = [kind for kind in security.key_types if kind in known]
-            security.key_types = (*first, *(kind for kind in security.key_types if kind not in first))
+        security = transport.get_security_options()
+        security.ciphers = _with_first(_QUICK, security.ciphers)
+        # Ask for the kind of key that is known, of which it may have several.
+        security.key_types = _with_first(_known(options), security.key_types)
         transport.start_client(timeout=_KEYS_S)
     except BaseException:
         transport.close()
         raise
     return transport
+
+
+def _with_first(favoured: Container[str], kinds: Sequence[str]) -> Sequence[str]:
+    """All of them, in an order in which the favoured ones come first."""
+    return tuple(sorted(kinds, key=lambda kind: kind not in favoured))
 
 
 def _known(options: SshOptions) -> dict[str, paramiko.PKey]:
@@ -261,94 +263,3 @@ def _translated(login: _Login) -> Iterator[None]:
         raise login.broken_off(where, str(error) or "it closed the connection") from error
     except OSError as error:
         raise login.options.unreachable(error) from error
-
-
-def _close(transports: Sequence[paramiko.Transport]) -> None:
-    for transport in reversed(transports):
-        transport.close()
-
-
-class _ParamikoLink:
-    """Implements `agent_connection.Link`."""
-
-    def __init__(self, host: str, transports: Sequence[paramiko.Transport]) -> None:
-        self._host = host
-        self._transports = transports
-
-    async def start(self, shell_command: str) -> _ParamikoPipe:
-        """Have the login shell run a command."""
-        return _ParamikoPipe(self._host, await _threaded(self._host, self._open, shell_command))
-
-    def _open(self, shell_command: str) -> paramiko.Channel:
-        channel = self._transports[-1].open_session()
-        channel.exec_command(shell_command)
-        return channel
-
-    def channel(self, host: str, port: int) -> None:
-        """None: paramiko's are no faster than the agent."""
-
-    async def close(self) -> None:
-        """End it, and the connections that it goes through."""
-        await asyncio.to_thread(_close, self._transports)
-
-
-class _ParamikoPipe:
-    """Implements `agent_session.Pipe`."""
-
-    def __init__(self, host: str, channel: paramiko.Channel) -> None:
-        self._host = host
-        self._channel = channel
-        self._said = bytearray()
-        self._pieces: asyncio.Queue[bytes] = asyncio.Queue()
-        self._ended = False
-        self._loop = asyncio.get_running_loop()
-        self._overhearing = threading.Thread(target=self._overhear, daemon=True)
-        self._overhearing.start()
-        threading.Thread(target=self._listen, daemon=True).start()
-
-    def _listen(self) -> None:
-        while data := self._channel.recv(_PIECE):
-            self._bring(data)
-        # Whoever learns of the end may ask for the last words.
-        self._overhearing.join()
-        self._bring(b"")
-
-    def _bring(self, data: bytes) -> None:
-        with suppress(RuntimeError):  # the event loop has ended before the connection
-            self._loop.call_soon_threadsafe(self._pieces.put_nowait, data)
-
-    def _overhear(self) -> None:
-        while data := self._channel.recv_stderr(_PIECE):
-            self._said = (self._said + data)[-_TAIL:]
-
-    async def read(self) -> bytes:
-        """Some of its stdout; none at its end, as often as that is asked for."""
-        if self._ended:
-            return b""
-        data = await self._pieces.get()
-        self._ended = not data
-        return data
-
-    async def write(self, data: bytes) -> None:
-        """To its stdin, waiting while the other side is slow."""
-        await _threaded(self._host, self._channel.sendall, data)
-
-    def close(self) -> None:
-        """Let go of it."""
-        self._channel.close()
-
-    async def wait_closed(self) -> None:
-        """Until nothing of it is left on this side: its threads end by themselves."""
-
-    def said(self) -> str:
-        """The end of its stderr."""
-        return self._said.decode(errors="replace").strip()
-
-
-async def _threaded(host: str, work: Callable[..., _T], *args: object) -> _T:
-    import paramiko
-
-    try:
-        return await asyncio.to_thread(work, *args)
-    except (paramiko.SSHException, EOFError, OSError) as error:
-        raise LinkLost(host, f"the connection was lost ({error or 'it was closed'})") from error

@@ -20,6 +20,7 @@ from contextlib import AbstractAsyncContextManager, AsyncExitStack, suppress
 
 from workbench.errors import ConnectionFailed, WorkbenchError
 from workbench.model.tunnel import TunnelStatus
+from workbench.patience import waiting_for_link
 from workbench.ports import ByteStream
 from workbench.remote.unreachable_page import is_request, may_become_request, unreachable
 
@@ -32,6 +33,8 @@ WAIT_S = 10.0
 """How long a connection waits for its target before it is told that there is none."""
 _RETRY_S = (0.1, 1.0)
 """Between two attempts: at first, and at most."""
+_LINK_S = 2.0
+"""How long an attempt waits for the link: the moment that it is back, so is what goes through it."""
 _REQUEST_S = 2.0
 """How long the first bytes of a client are waited for, to see whether it speaks HTTP."""
 _LINGER_S = 2.0
@@ -137,17 +140,20 @@ class Forward:
         """A channel to the target; none where there was none for long."""
         deadline = asyncio.get_running_loop().time() + self._wait_s
         pause_s, most_s = _RETRY_S
+        patience_s = 0.0  # at first, so that what stands in the way is known soon
         try:
             async with asyncio.timeout_at(deadline):
                 while True:
                     try:
-                        channel = await stack.enter_async_context(self._reach())
+                        with waiting_for_link(patience_s):
+                            channel = await stack.enter_async_context(self._reach())
                     except WorkbenchError as error:
                         self._note(str(error))
                     else:
                         self._down_since, self._why = None, ""
                         return channel
                     await asyncio.sleep(pause_s)
+                    patience_s = _LINK_S
                     pause_s = min(2 * pause_s, most_s)
         except TimeoutError:
             self._note(self._why or f"{self._name} has not answered for {self._wait_s:g} s.")

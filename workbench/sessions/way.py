@@ -53,6 +53,8 @@ class Way:
         self._finding = asyncio.Lock()
         self._node: Connection | None = None
         self._hops: AsyncExitStack = AsyncExitStack()
+        self._holder: Job | None = None
+        """Whose place it is."""
         self.place: Place | None = None
         """Where it is, as far as that is known."""
 
@@ -70,7 +72,7 @@ class Way:
             try:
                 channel = await stack.enter_async_context(node.open_channel(place.address, place.port))
             except ConnectionFailed:
-                await self.forget(node)
+                await self._lose(node)
                 raise
             yield channel
 
@@ -82,13 +84,11 @@ class Way:
         """
         return await self._found()
 
-    async def forget(self, node: Connection | None = None) -> None:
-        """Find it anew the next time; only if it is still the way through `node`, where that is given."""
+    async def forget(self) -> None:
+        """Find it anew the next time."""
         async with self._finding:
-            if node is None or node is self._node:
-                self.place = self._node = None
-                hops, self._hops = self._hops, AsyncExitStack()
-                await hops.aclose()
+            self.place = None
+            await self._leave()
 
     async def find(self) -> Place:
         """Read where the session is.
@@ -101,11 +101,26 @@ class Way:
 
     # -- inside ----------------------------------------------------------------------------------
 
+    async def _lose(self, node: Connection) -> None:
+        """Go into the node anew the next time, if this is still the way: mostly, only the link was lost."""
+        async with self._finding:
+            if node is self._node:
+                await self._leave()
+
+    async def _leave(self) -> None:
+        self._node = None
+        hops, self._hops = self._hops, AsyncExitStack()
+        await hops.aclose()
+
     async def _found(self) -> tuple[Place, Connection]:
         async with self._finding:
             place = self.place or await self._find()
             if self._node is None:
-                self._node = await self._hop(place)
+                try:
+                    self._node = await self._hop(place)
+                except ConnectionFailed:
+                    self.place = None  # it may be somewhere else by now
+                    raise
             return place, self._node
 
     async def _find(self) -> Place:
@@ -118,17 +133,21 @@ class Way:
             why = f" ({job.status.reason})" if job.status.reason else ""
             raise NotAllowed(f"The session's job {job.id} is {job.state.lower()}{why}.")
         site = await self._site_of(job.profile)
+        starting = NotAllowed(f"The session's job {job.id} is starting on {job.status.node}.")
         try:
             data = (await site.connection.read(f"{job.folder}/{_PLACE_FILE}")).data
-            self.place = Place.from_json(data)
+            place = Place.from_json(data)
         except (FileFailed, ValueError) as error:
             log.debug("%s: %s", job.id, error)
-            raise NotAllowed(f"The session's job {job.id} is starting on {job.status.node}.") from error
-        return self.place
+            raise starting from error
+        if place.is_left_by(job.status.node, job.status.started_at):
+            raise starting
+        self.place, self._holder = place, job
+        return place
 
     async def _hop(self, place: Place) -> Connection:
         """A connection to where the session's programs are, which may be where commands run anyway."""
-        job = await self._job()
+        job = self._holder
         assert job is not None
         site = await self._site_of(job.profile)
         if site.profile.scheduler != "slurm" or place.address not in ("", "127.0.0.1"):
