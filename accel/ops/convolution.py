@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from accel.mace_torch import o3
+from accel.ops.slots import PIECE, arrange, spread
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -75,8 +76,40 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
         """
         if edge_index is None:
             return self.product(x, y, weight)
-        summed: Tensor = _Convolution.apply(x, y, weight, edge_index, self)  # type: ignore[no-untyped-call]
-        return summed
+        if y.shape[0] == 0:
+            return x.new_zeros(x.shape[0], self.irreps_out.dim).index_add(
+                0, edge_index[1], self.product(x[edge_index[0]], y, weight)
+            )
+        return self.summed(x, y, weight, edge_index)
+
+    def summed(self, x: Tensor, y: Tensor, weight: Tensor, edge_index: Tensor) -> Tensor:
+        """Messages summed over receivers [n_atoms, irreps_out], without any that is written."""
+        n_atoms, channels = x.shape[0], self.irreps_in1[0].mul
+        slots = arrange(edge_index[1], n_atoms)
+        n_pieces = len(slots.receiver)
+        radial = spread(weight, slots).reshape(-1, len(self.irreps_out), 1, channels)
+        harmonics = spread(y, slots) * slots.filled[:, None]
+        sender = edge_index[0][slots.edge]
+        sums: list[Tensor | None] = [None] * len(self.irreps_out)
+        for i_in, paths, widths in self.edge_paths:
+            matrix = self._matrices(i_in, harmonics)
+            n_in = matrix.shape[1]
+            features = x[:, self.irreps_in1.slices()[i_in]].reshape(n_atoms, channels, n_in)
+            sent = features.transpose(1, 2).contiguous()[sender]
+            for path, part in zip(paths, torch.split(matrix, widths, dim=2), strict=True):
+                left = part.reshape(n_pieces, PIECE * n_in, -1).transpose(1, 2)
+                right = (radial[:, path] * sent).view(n_pieces, PIECE * n_in, channels)
+                sums[path] = torch.bmm(left, right)
+        n_out = [irrep.ir.dim for irrep in self.irreps_out]
+        by_piece = torch.cat([part for part in sums if part is not None], dim=1)
+        by_atom = by_piece.new_zeros(n_atoms, sum(n_out), channels).index_add(0, slots.receiver, by_piece)
+        parts = torch.split(by_atom, n_out, dim=1)
+        return torch.cat([part.transpose(1, 2).flatten(1) for part in parts], dim=1)
+
+    def _matrices(self, i_in: int, y: Tensor) -> Tensor:
+        """Of every edge: [n_edges, 2 l_in + 1, Σ (2 l_out + 1)]."""
+        coupling: Tensor = getattr(self, f"edge_coupling_{i_in}")
+        return torch.einsum("ey,yij->eij", y, coupling.to(y.dtype))
 
     def product(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
         """The product for each edge [n_edges, irreps_out], in operations that autograd knows."""
@@ -85,78 +118,10 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
         slices = self.irreps_in1.slices()
         outputs: list[Tensor | None] = [None] * len(self.irreps_out)
         for i_in, paths, widths in self.edge_paths:
-            coupling = getattr(self, f"edge_coupling_{i_in}").to(y.dtype)
-            matrix = torch.einsum("ey,yij->eij", y, coupling)
+            matrix = self._matrices(i_in, y)
             features = x[:, slices[i_in]].reshape(n_edges, channels, self.irreps_in1[i_in].ir.dim)
             for path, part in zip(paths, torch.split(matrix, widths, dim=2), strict=True):
                 weighted = radial[:, path, :, None] * features
                 product = weighted * part if features.shape[2] == 1 else torch.bmm(weighted, part)
                 outputs[path] = product.flatten(1)
         return torch.cat([out for out in outputs if out is not None], dim=1)
-
-
-class _Convolution(torch.autograd.Function):
-    """Gather, product and sum for a run of edges at a time, so that no message is kept.
-
-    The reverse pass computes a run's product again and asks autograd for its gradient; under double
-    backward the whole is computed again as plain operations.
-    """
-
-    @staticmethod
-    def forward(
-        ctx: Any, x: Tensor, y: Tensor, weight: Tensor, edge_index: Tensor, module: EdgeMatrixProduct
-    ) -> Tensor:
-        """Messages summed over receivers, [n_atoms, irreps_out]."""
-        ctx.save_for_backward(x, y, weight, edge_index)
-        ctx.module = module
-        out = x.new_zeros(x.shape[0], module.irreps_out.dim)
-        for s in _runs(y, module):
-            out.index_add_(0, edge_index[1, s], module.product(x[edge_index[0, s]], y[s], weight[s]))
-        return out
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        """Gradients by features, harmonics and weights."""
-        (gradient,) = gradients
-        x, y, weight, edge_index = ctx.saved_tensors
-        needed = ctx.needs_input_grad[:3]
-        if torch.is_grad_enabled():
-            # Views, because the features of a later layer depend on the harmonics themselves: without
-            # them the gradient by the harmonics would run on through the features.
-            views = [t.view_as(t) for t in (x, y, weight)]
-            messages = ctx.module.product(views[0][edge_index[0]], *views[1:])
-            wanted = [t for t, need in zip(views, needed, strict=True) if need]
-            found = iter(torch.autograd.grad(messages, wanted, gradient[edge_index[1]], create_graph=True))
-            return *(next(found) if need else None for need in needed), None, None
-        totals = [
-            torch.zeros_like(t) if need else None for t, need in zip((x, y, weight), needed, strict=True)
-        ]
-        for s in _runs(y, ctx.module):
-            sender = edge_index[0, s]
-            inputs = [
-                t.detach().requires_grad_(need)
-                for t, need in zip((x[sender], y[s], weight[s]), needed, strict=True)
-            ]
-            with torch.enable_grad():
-                message = ctx.module.product(*inputs)
-            wanted = [t for t, need in zip(inputs, needed, strict=True) if need]
-            found = iter(torch.autograd.grad(message, wanted, gradient[edge_index[1, s]]))
-            if totals[0] is not None:
-                totals[0].index_add_(0, sender, next(found))
-            for total in totals[1:]:
-                if total is not None:
-                    total[s] = next(found)
-        return *totals, None, None
-
-
-_RUN_BYTES = 1 << 20
-"""Messages of a run of edges fit in a second-level cache."""
-
-
-def _runs(y: Tensor, module: EdgeMatrixProduct) -> list[slice]:
-    """Cut the edges into runs; on other devices than a CPU they stay together."""
-    n_edges = y.shape[0]
-    size = max(1, n_edges)
-    if y.device.type == "cpu":
-        size = max(1, _RUN_BYTES // (module.irreps_out.dim * y.element_size()))
-    return [slice(a, min(a + size, n_edges)) for a in range(0, n_edges, size)]
