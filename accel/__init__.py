@@ -8,10 +8,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from accel.calculator import Calculator
     from accel.swap import accelerate
+    from accel.vendors.torch_sim import TorchSimModel
 
-__all__ = ["Calculator", "accelerate"]
+__all__ = ["Calculator", "TorchSimModel", "accelerate"]
 
-_HOMES = {"Calculator": "accel.calculator", "accelerate": "accel.swap"}
+_HOMES = {
+    "Calculator": "accel.calculator",
+    "TorchSimModel": "accel.vendors.torch_sim",
+    "accelerate": "accel.swap",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -6,6 +6,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+_PARITY = ("reference-fp32", "swap", "swap-fp32", "exact", "fast")
+"""What runs everywhere and compiles for no minutes."""
+
 
 def parse(argv: Sequence[str] | None) -> argparse.Namespace:
     """The arguments; leaves the program on wrong usage."""
@@ -21,7 +24,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     _common(bench)
     bench.add_argument("structures", help="a file that ASE reads, or shipped:liquid, shipped:test, …")
-    bench.add_argument("--plans", type=_names, default=["reference", "reference-fp32"], metavar="A,B,…")
+    bench.add_argument(
+        "--plans",
+        type=_names,
+        default=["reference", "reference-fp32"],
+        metavar="A,B,…",
+        help="names or files; all: every plan, with the reason for those that cannot be had here",
+    )
     bench.add_argument(
         "--sizes",
         type=_sizes,
@@ -35,6 +44,19 @@ def _parser() -> argparse.ArgumentParser:
     bench.add_argument("--seed", type=_count, default=0, help="of the displacements")
     bench.add_argument("--stress", action="store_true", help="compute stress too")
     bench.set_defaults(repeats=20)
+
+    parity = commands.add_parser(
+        "parity", help="whether plans compute what mace-torch does in fp64, and keep what physics keeps"
+    )
+    _common(parity, repeats=False)
+    parity.add_argument("structures", help="a file that ASE reads, or shipped:liquid, shipped:test, …")
+    parity.add_argument(
+        "--plans", type=_names, default=list(_PARITY), metavar="A,B,…", help="names or files; all: every plan"
+    )
+    parity.add_argument("--limit", type=_positive, default=3, metavar="N", help="structures to try them on")
+    parity.add_argument(
+        "--drift-steps", type=_count, default=0, metavar="N", help="of 0.5 fs in NVE; 0: no dynamics"
+    )
 
     _tune_arguments(commands.add_parser("tune", help="the fastest plan inside an error budget"))
 
@@ -121,6 +143,13 @@ def _add_eval(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     evaluate.add_argument("-o", "--output", required=True, metavar="NAME.xyz")
     evaluate.add_argument("--plan", default="exact", help="how: a plan's name, or its file")
     evaluate.add_argument("--stress", action="store_true", help="compute stress too, where periodic")
+    evaluate.add_argument(
+        "--batch",
+        type=_positive,
+        default=1024,
+        metavar="N",
+        help="atoms at once: small frames are evaluated together until they have so many; 1: one by one",
+    )
 
 
 def _common(parser: argparse.ArgumentParser, *, repeats: bool = True) -> None:

@@ -31,7 +31,7 @@ from ase import Atoms
 
 from accel.accuracy import ErrorSum, compare
 from accel.data import labels
-from accel.errors import ParityError, PlanError
+from accel.errors import AccelError, ParityError, PlanError
 from accel.measurement import (
     Advanced,
     BenchmarkResult,
@@ -40,6 +40,7 @@ from accel.measurement import (
     Noted,
     Report,
     Timed,
+    Unbuilt,
     ignore,
 )
 from accel.plan import REFERENCE, Plan, build_evaluator, resolve_plan
@@ -69,6 +70,7 @@ def run_benchmark(
     seed: int = 0,
     stress: bool = False,
     device: str = "cpu",
+    lenient: bool = False,
     report: Report = ignore,
 ) -> BenchmarkResult:
     """Measure `plans` on `systems`, and their errors there and on the `labelled` structures.
@@ -82,6 +84,7 @@ def run_benchmark(
         seed: Of the displacements.
         stress: Whether stress is computed and judged, where a system is periodic.
         device: Where to compute.
+        lenient: Whether a plan that cannot be built is listed with its reason, and the others measured.
         report: Called with every evaluation, comparison and advance as it happens.
 
     Raises:
@@ -96,9 +99,33 @@ def run_benchmark(
             raise PlanError(
                 f"The plan {name} is there {names.count(name)} times: give each a name of its own."
             )
-    evaluators = [(plan, build_evaluator(model, plan, device)) for plan in plans]
+    if lenient:
+        evaluators, unbuilt = build_all(model, plans, device, report)
+    else:
+        evaluators, unbuilt = [(plan, build_evaluator(model, plan, device)) for plan in plans], []
     bench = Bench(evaluators, repeats=repeats, seed=seed, stress=stress, device=device, report=report)
-    return bench.run(systems, labelled)
+    return replace(bench.run(systems, labelled), unbuilt=tuple(unbuilt))
+
+
+def build_all(
+    model: torch.nn.Module, plans: Sequence[Plan], device: str, report: Report
+) -> tuple[list[tuple[Plan, Evaluator]], list[Unbuilt]]:
+    """What of `plans` can be built here, and why the rest cannot.
+
+    Raises:
+        AccelError: The reference cannot be built.
+    """
+    built: list[tuple[Plan, Evaluator]] = []
+    unbuilt = []
+    for plan in plans:
+        try:
+            built.append((plan, build_evaluator(model, plan, device)))
+        except AccelError as error:
+            if plan == REFERENCE:
+                raise
+            unbuilt.append(Unbuilt(plan, str(error)))
+            report(Noted(f"{plan.name} cannot be built: {error}"))
+    return built, unbuilt
 
 
 @dataclass
@@ -156,6 +183,11 @@ class Bench:
         for system, lanes in tracks:
             self._gate(system, lanes)
         errors, failures = self._labelled(labelled)
+        if REFERENCE.name in failures:
+            raise ParityError(
+                f"The reference itself fails {failures[REFERENCE.name]}; nothing can be compared with it: "
+                "look for structures with atoms in one place."
+            )
         measurements = []
         for system, lanes in tracks:
             for lane in lanes:

@@ -53,7 +53,7 @@ class Calculator(AseCalculator):
         if isinstance(model, str):
             model = load_model(model, allow_pickle=allow_pickle)
         self.plan = resolve_plan(model, find_plan(plan) if isinstance(plan, str) else plan, device)
-        self._evaluator = build_evaluator(model, self.plan, device, head=head)
+        self.evaluator = build_evaluator(model, self.plan, device, head=head)
         self._stress = stress
 
     def calculate(
@@ -71,7 +71,7 @@ class Calculator(AseCalculator):
         super().calculate(atoms, properties, system_changes)  # type: ignore[no-untyped-call]
         taken = self.atoms
         assert isinstance(taken, Atoms)  # set by the line above
-        found = self._evaluator.evaluate(taken, stress=self._stress or "stress" in properties)
+        found = self.evaluator.evaluate(taken, stress=self._stress or "stress" in properties)
         results: dict[str, Any] = {
             "energy": found.energy_ev,
             "free_energy": found.energy_ev,

@@ -33,7 +33,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse(argv)
     for variable in _THREAD_VARIABLES:  # read once, when the libraries are loaded
         os.environ[variable] = str(arguments.threads)
-    commands = {"bench": _bench, "profile": _profile, "tune": _tune, "md": _md, "eval": _eval}
+    commands = {
+        "bench": _bench,
+        "parity": _parity,
+        "profile": _profile,
+        "tune": _tune,
+        "md": _md,
+        "eval": _eval,
+    }
     try:
         text, record = commands[arguments.command](arguments)
     except AccelError as error:
@@ -55,11 +62,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _bench(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     from accel.bench import run_benchmark
     from accel.data import labels, load_structures
-    from accel.plan import find_plan
+    from accel.plan import find_plans
     from accel.systems import make_systems
     from accel.table import benchmark_notes, benchmark_record, benchmark_table
 
-    plans = [find_plan(name) for name in arguments.plans]
+    plans = find_plans(arguments.plans)
     model = _model(arguments)
     structures = load_structures(arguments.structures)
     labelled = [atoms for atoms in structures if labels(atoms) is not None][: arguments.labelled]
@@ -74,6 +81,7 @@ def _bench(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
             seed=arguments.seed,
             stress=arguments.stress,
             device=arguments.device,
+            lenient="all" in arguments.plans,
             report=show,
         )
     finally:
@@ -82,6 +90,31 @@ def _bench(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
     table = benchmark_table(result)
     notes = [*benchmark_notes(result), f"Measured on {measured_on(where)}."]
     record = {"measured_on": where, "table": table.record(), "notes": notes, **benchmark_record(result)}
+    return "\n".join([table.text(), "", *notes]), record
+
+
+def _parity(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
+    from accel.data import load_structures
+    from accel.parity_table import parity_notes, parity_record, parity_table, run_parity
+    from accel.plan import find_plans
+
+    model = _model(arguments)
+    show = _Progress()
+    try:
+        results = run_parity(
+            model,
+            find_plans(arguments.plans),
+            load_structures(arguments.structures, limit=arguments.limit),
+            drift_steps=arguments.drift_steps,
+            device=arguments.device,
+            advance=lambda done, total, plan: show.line(f"{done}/{total} {plan}"),
+        )
+    finally:
+        show.end()
+    where = provenance(device=arguments.device, threads=arguments.threads)
+    table = parity_table(results)
+    notes = [*parity_notes(results), f"Measured on {measured_on(where)}."]
+    record = {"measured_on": where, "table": table.record(), "notes": notes, **parity_record(results)}
     return "\n".join([table.text(), "", *notes]), record
 
 
@@ -205,6 +238,7 @@ def _eval(arguments: argparse.Namespace) -> tuple[str, dict[str, Any]]:
             Path(arguments.output),
             device=arguments.device,
             stress=arguments.stress,
+            atoms_at_once=arguments.batch,
             report=show,
         )
     finally:

@@ -142,7 +142,8 @@ def check_elements(atoms: Atoms, atomic_numbers: Iterable[int], *, model: str = 
         have = ", ".join(f"{chemical_symbols[z]} ({atomic_names[z].lower()})" for z in strangers)
         raise StructureError(
             f"The structure {atoms.get_chemical_formula()} has {have}, which {model} does not know "
-            f"(it knows {', '.join(chemical_symbols[z] for z in known)})."
+            f"(it knows {', '.join(chemical_symbols[z] for z in known)}): take other structures, or a model "
+            "that was trained on these elements."
         )
 
 

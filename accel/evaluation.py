@@ -1,4 +1,8 @@
-"""Energies and forces of every frame of a file, in memory that does not grow with the file."""
+"""Energies and forces of every frame of a file, in memory that does not grow with the file.
+
+Frames are taken in batches (`accel.batch`), so that a trajectory of small molecules is not a row of
+evaluations that are each too small.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +10,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +19,7 @@ from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from accel.batch import ATOMS_AT_ONCE, BatchEvaluator, in_batches
 from accel.data import iterate_structures
 from accel.errors import StructureError
 from accel.measurement import Advanced
@@ -47,6 +53,7 @@ def evaluate_file(
     *,
     device: str = "cpu",
     stress: bool = False,
+    atoms_at_once: int = ATOMS_AT_ONCE,
     report: Callable[[Advanced], object] = lambda _: None,
 ) -> Evaluated:
     """Write every frame of `source` with energy and forces to `target`, in place only once it is whole.
@@ -58,7 +65,8 @@ def evaluate_file(
         target: Extended XYZ.
         device: Where to compute.
         stress: Whether to compute stress for frames that are periodic in all directions.
-        report: Called four times a second with how many frames are done; their total is not known
+        atoms_at_once: A batch of frames ends with the one that reaches it; 1: one frame after the other.
+        report: Called at most four times a second with how many frames are done; their total is not known
             before the file ends.
 
     Raises:
@@ -66,19 +74,18 @@ def evaluate_file(
             as it was.
         AccelError: The plan cannot be applied to the model.
     """
-    evaluator = build_evaluator(model, plan, device)
+    evaluator = BatchEvaluator(build_evaluator(model, plan, device), atoms_at_once=atoms_at_once)
     temporary = target.with_name(f".{target.name}.{os.getpid()}")
     began = told_at = time.monotonic()
     n_frames = n_atoms = 0
     try:
         with temporary.open("w", encoding="utf-8") as file:
-            for atoms in iterate_structures(source):
-                try:
-                    found = evaluator.evaluate(atoms, stress=stress)
-                except StructureError as error:
-                    raise StructureError(f"Frame {n_frames + 1} of {source}: {error}") from error
-                ase.io.write(file, _labelled(atoms, found), format="extxyz")
-                n_frames, n_atoms = n_frames + 1, n_atoms + len(atoms)
+            for frames in in_batches(iterate_structures(source), len, atoms_at_once):
+                called = partial(_frame, source, n_frames)
+                answers = evaluator.evaluate(frames, stress=stress, called=called)
+                for atoms, found in zip(frames, answers, strict=True):
+                    ase.io.write(file, _labelled(atoms, found), format="extxyz")
+                    n_frames, n_atoms = n_frames + 1, n_atoms + len(atoms)
                 if time.monotonic() - told_at >= _REPORT_EVERY_S:
                     told_at = time.monotonic()
                     report(Advanced(n_frames, 0, f"evaluating {source}"))
@@ -90,6 +97,10 @@ def evaluate_file(
     finally:
         temporary.unlink(missing_ok=True)
     return Evaluated(n_frames, n_atoms, time.monotonic() - began)
+
+
+def _frame(source: str, n_before: int, index: int) -> str:
+    return f"Frame {n_before + index + 1} of {source}"
 
 
 def _labelled(atoms: Atoms, found: Prediction) -> Atoms:

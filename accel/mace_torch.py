@@ -27,6 +27,7 @@ def quiet() -> Iterator[None]:
         )
         warnings.filterwarnings("ignore", "The TorchScript type system doesn't support", UserWarning)
         warnings.filterwarnings("ignore", "`torch.jit", DeprecationWarning)
+        warnings.filterwarnings("ignore", "To copy construct from a tensor", UserWarning)
         yield
 
 
@@ -38,11 +39,13 @@ with quiet():
     from mace import data as mace_data
     from mace import modules
     from mace.modules.symmetric_contraction import EmptyParam
+    from mace.tools.cg import U_matrix_real
     from mace.tools.scripts_utils import extract_config_mace_model
 
 __all__ = [
     "build_model",
     "default_dtype",
+    "has_reduced_couplings",
     "mace_data",
     "mace_tools",
     "model_config",
@@ -87,6 +90,26 @@ def model_dtype(model: torch.nn.Module) -> torch.dtype:
     return next(model.parameters()).dtype
 
 
+def has_reduced_couplings(model: Any) -> bool:
+    """Whether cuEquivariance reduced the couplings of the symmetric contractions when `model` was built.
+
+    What the model says of itself is only that this was wanted, also where cuEquivariance was not installed.
+    """
+    if not getattr(model, "use_reduced_cg", False):
+        return False
+    contraction = model.products[0].symmetric_contractions
+    part = contraction.contractions[0]
+    there = part.U_tensors(part.correlation).detach().double().cpu()
+    plain = U_matrix_real(
+        irreps_in=part.coupling_irreps,
+        irreps_out=o3.Irreps(str(contraction.irreps_out[0].ir)),
+        correlation=part.correlation,
+        use_cueq_cg=False,
+        dtype=torch.float64,
+    )[-1]
+    return there.shape != plain.shape or not torch.allclose(there, plain, atol=1e-6)
+
+
 def model_config(model: torch.nn.Module) -> dict[str, Any]:
     """What `build_model` needs to make a model of the same form, as values that JSON can carry.
 
@@ -96,6 +119,7 @@ def model_config(model: torch.nn.Module) -> dict[str, Any]:
     if type(model).__name__ != "ScaleShiftMACE":
         raise ValueError(f"it is a {type(model).__name__} and not a ScaleShiftMACE")
     config = dict(extract_config_mace_model(model))
+    config["use_reduced_cg"] = has_reduced_couplings(model)
     config["atomic_numbers"] = [int(z) for z in config["atomic_numbers"]]
     for key in _IRREPS:
         config[key] = None if config[key] is None else str(config[key])
@@ -116,7 +140,8 @@ def build_model(config: Mapping[str, Any], dtype: torch.dtype) -> torch.nn.Modul
         ValueError: The config describes no model.
     """
     try:
-        arguments = dict(config)
+        # mace-torch's own default depends on whether cuEquivariance is installed.
+        arguments = {"use_reduced_cg": False, **config}
         for key in _IRREPS:
             arguments[key] = None if config[key] is None else o3.Irreps(config[key])
         for key in _ARRAYS:

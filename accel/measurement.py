@@ -78,6 +78,14 @@ def ignore(_: Timed | Compared | Advanced | Noted) -> None:
 
 
 @dataclass(frozen=True, slots=True)
+class Unbuilt:
+    """A plan that was left out or could not even be built, and why."""
+
+    plan: Plan
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Measurement:
     """One plan on one system."""
 
@@ -115,3 +123,5 @@ class BenchmarkResult:
     """By system, and by plan within one."""
     errors: tuple[Compared, ...]
     """On the labelled structures, against the reference and against the labels."""
+    unbuilt: tuple[Unbuilt, ...] = ()
+    """Plans that were to be measured and could not be built; only where that was allowed."""

@@ -211,6 +211,8 @@ def _load_pickle(path: Path, *, allow_pickle: bool) -> torch.nn.Module:
             f"{path} is a pickle, which can run any code when it is opened, and was not: if you trust where "
             "it comes from, allow it (--allow-pickle, or allow_pickle in the spec)."
         )
+    if path.stat().st_size == 0:
+        raise ModelError(f"{path} is empty: copy the model again.")
     log.warning("Opening %s, a pickle: it can run any code that its author put into it.", path)
     try:
         with quiet():
@@ -218,7 +220,8 @@ def _load_pickle(path: Path, *, allow_pickle: bool) -> torch.nn.Module:
     except _PICKLE_ERRORS as error:
         reason = str(error).splitlines()[0] if str(error) else "no reason given"
         raise ModelError(
-            f"{path} cannot be opened as a mace-torch model: {type(error).__name__}: {reason}."
+            f"{path} cannot be opened as a mace-torch model ({type(error).__name__}: {reason.rstrip('.')}): "
+            "copy it again, or save it anew with the mace-torch that is installed here."
         ) from error
     if not isinstance(model, modules.MACE):
         raise ModelError(

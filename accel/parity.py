@@ -4,11 +4,13 @@ Energy, forces and stress are compared with mace-torch in fp64; then the answers
 themselves, where physics leaves no choice: turned, mirrored, moved and renumbered atoms, forces
 against finite differences of the energy, and forces on a pair of atoms pulled through every knot of
 a table and through the cutoff. A technique can be near the reference on a few structures and still
-fail these, which is what makes a trajectory drift.
+fail these, which is what makes a trajectory drift. Where a plan stays a torch module, the gradient of a force
+loss is compared too, by which it would be trained; and where asked for, the drift of the energy in NVE.
 """
 
 from __future__ import annotations
 
+import copy
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +18,9 @@ import numpy as np
 from ase import Atoms
 
 from accel.accuracy import ErrorStats, ErrorSum
+from accel.drift import DriftVerdict, draw_momenta, judge_drift, nve_drift
 from accel.errors import ParityError, StructureError
+from accel.force_loss import force_loss_error
 from accel.plan import ROUNDING_FP64, ErrorBudget
 from accel.reference import ReferenceEvaluator
 
@@ -29,6 +33,10 @@ if TYPE_CHECKING:
     from accel.prediction import Evaluator, Prediction
 
 _MEV = 1000.0
+_DRIFT_TEMPERATURE_K = 150.0
+_DRIFT_STEP_FS = 0.5
+_GRADIENT_OF_FORCES = 100.0
+"""How much more a second derivative may lose than a force: what it multiplies is larger by so much."""
 _DIRECTIONS = 3
 """Random directions along which a finite difference is taken, a structure."""
 
@@ -49,6 +57,11 @@ class ParityReport:
     """Forces against central differences of the energy, beyond what the energy's own noise explains."""
     jump_mev_per_a: float
     """Change of a pair's force across a hair's breadth, beyond that of the reference."""
+    force_loss: float | None = None
+    """Gradient of a force loss by the weights: distance from the reference's, as a part of its length
+    (`accel.force_loss`). None where there are no weights to train."""
+    drift: DriftVerdict | None = None
+    """Of the energy in NVE, beside the reference's; None where it was not asked for."""
 
 
 def check_parity(
@@ -58,9 +71,10 @@ def check_parity(
     *,
     budget: ErrorBudget = ROUNDING_FP64,
     knots_a: Iterable[float] = (),
+    drift_steps: int = 0,
     seed: int = 0,
 ) -> ParityReport:
-    """Put an evaluator through the gate.
+    """Put an evaluator through the gate: `measure_parity`, and an error for what is over the budget.
 
     Args:
         evaluator: What is to be trusted.
@@ -68,32 +82,14 @@ def check_parity(
         structures: What it is tried on; stress is compared where they are periodic in all directions.
         budget: How far it may be from the reference, and from itself under symmetries.
         knots_a: Distances at which it passes from one interval of a table to the next, Å.
+        drift_steps: Length of the NVE trajectory; 0 for none.
         seed: Of the random rotations and directions.
 
     Raises:
         ParityError: Something is over the budget; the message names it.
         StructureError: There is no structure to try it on.
     """
-    if not structures:
-        raise StructureError("Parity needs at least one structure to be tried on.")
-    rng = np.random.default_rng(seed)
-    truth = ReferenceEvaluator(model)
-    errors, worst = ErrorSum(), _Symmetries()
-    differences = 0.0
-    for atoms in structures:
-        answer = evaluator.evaluate(atoms, stress=True)
-        errors.add(answer, truth.evaluate(atoms, stress=True))
-        worst = worst.joined(_symmetries(evaluator, atoms, answer, rng))
-        differences = _largest(differences, _finite_difference(evaluator, atoms, answer, rng))
-    report = ParityReport(
-        reference=errors.stats,
-        rotation_mev_per_a=worst.rotation * _MEV,
-        translation_mev_per_a=worst.translation * _MEV,
-        permutation_mev_per_a=worst.permutation * _MEV,
-        energy_invariance_mev_per_atom=worst.energy * _MEV,
-        finite_difference_mev_per_a=differences * _MEV,
-        jump_mev_per_a=_jump(evaluator, truth, model, knots_a) * _MEV,
-    )
+    report = measure_parity(evaluator, model, structures, knots_a=knots_a, drift_steps=drift_steps, seed=seed)
     failed = failures(report, budget)
     if failed:
         raise ParityError(
@@ -101,6 +97,72 @@ def check_parity(
             "Use another plan for this model, or allow a larger error."
         )
     return report
+
+
+def measure_parity(
+    evaluator: Evaluator,
+    model: nn.Module,
+    structures: Sequence[Atoms],
+    *,
+    knots_a: Iterable[float] = (),
+    drift_steps: int = 0,
+    device: str = "cpu",
+    seed: int = 0,
+) -> ParityReport:
+    """Every figure of the gate, whatever it is; arguments are those of `check_parity`.
+
+    Raises:
+        StructureError: There is no structure to try it on.
+    """
+    if not structures:
+        raise StructureError("Parity needs at least one structure to be tried on.")
+    rng = np.random.default_rng(seed)
+    truth = ReferenceEvaluator(copy.deepcopy(model), device=device)
+    errors, worst = ErrorSum(), _Symmetries()
+    differences = 0.0
+    for atoms in structures:
+        answer = evaluator.evaluate(atoms, stress=True)
+        errors.add(answer, truth.evaluate(atoms, stress=True))
+        worst = worst.joined(_symmetries(evaluator, atoms, answer, rng))
+        differences = _largest(differences, _finite_difference(evaluator, atoms, answer, rng))
+    return ParityReport(
+        reference=errors.stats,
+        rotation_mev_per_a=worst.rotation * _MEV,
+        translation_mev_per_a=worst.translation * _MEV,
+        permutation_mev_per_a=worst.permutation * _MEV,
+        energy_invariance_mev_per_atom=worst.energy * _MEV,
+        finite_difference_mev_per_a=differences * _MEV,
+        jump_mev_per_a=_jump(evaluator, truth, model, knots_a) * _MEV,
+        force_loss=_force_loss(evaluator, truth, structures, seed),
+        drift=_drift(evaluator, truth, structures, drift_steps, rng) if drift_steps else None,
+    )
+
+
+def _force_loss(
+    evaluator: Evaluator, truth: ReferenceEvaluator, structures: Sequence[Atoms], seed: int
+) -> float | None:
+    if not isinstance(evaluator, ReferenceEvaluator):
+        return None
+    together = [atoms for atoms in structures if len(atoms) > 1]
+    if not together:  # a lone atom has no force
+        return None
+    return force_loss_error(evaluator.model, truth.model, together, head=evaluator.head, seed=seed)
+
+
+def _drift(
+    evaluator: Evaluator,
+    truth: Evaluator,
+    structures: Sequence[Atoms],
+    n_steps: int,
+    rng: np.random.Generator,
+) -> DriftVerdict:
+    """Both from the largest structure at rest as a whole, with the same velocities."""
+    start = max(structures, key=len).copy()
+    draw_momenta(start, _DRIFT_TEMPERATURE_K, rng)
+    ours, theirs = (
+        nve_drift(way, start, n_steps=n_steps, time_step_fs=_DRIFT_STEP_FS) for way in (evaluator, truth)
+    )
+    return judge_drift(ours, theirs)
 
 
 def failures(report: ParityReport, budget: ErrorBudget) -> list[str]:
@@ -118,6 +180,15 @@ def failures(report: ParityReport, budget: ErrorBudget) -> list[str]:
     ):
         if not value <= allowed:
             found.append(f"{words} {value:.3g} meV, allowed {allowed:g}")
+    # The gradient is proportional to the residuals of forces, which are about 1 eV/Å in the loss.
+    trained = _GRADIENT_OF_FORCES * budget.force_rmse_mev_per_a / _MEV
+    if report.force_loss is not None and not report.force_loss <= trained:
+        found.append(f"gradient of a force loss {report.force_loss:.3g} of its length, allowed {trained:g}")
+    if report.drift is not None and not report.drift.no_worse:
+        found.append(
+            f"drift of the energy beyond the reference's {report.drift.excess_mev_per_atom_per_ps:.3g} "
+            f"meV/atom/ps, allowed {report.drift.spread_mev_per_atom_per_ps:.3g}"
+        )
     return found
 
 

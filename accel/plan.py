@@ -7,16 +7,15 @@ without a tolerance cannot pass a gate, and nothing is timed that has not passed
 
 from __future__ import annotations
 
-import copy
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
-from accel.errors import MissingBackend, PlanError
+from accel.errors import PlanError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,6 +72,8 @@ ROUNDING_FP32 = ErrorBudget(0.1, 0.1, 1.0, 0.05)
 """Far below any model's own error; trained models show 0.002 to 0.01 meV/Å."""
 MIXED_FP32 = ErrorBudget(0.005, 0.02, 0.2, 0.02)
 """For single precision with geometry, energies and forces summed in double."""
+LOW_PRECISION = ErrorBudget(10.0, 100.0, 1000.0, 100.0)
+"""For what has fewer than the 24 bits of fp32: wide, so that the error is measured and shown."""
 USUAL_BUDGET = ErrorBudget(0.01, 0.1, 1.0, 0.1)
 """What a user may lose where none is named: a hundredth of what good models are wrong by themselves."""
 
@@ -83,9 +84,11 @@ class Plan:
 
     name: str
     technique: str = "mace"
-    """`mace`: mace-torch as it is; `compile`: torch.compile; `swap`: mace-torch with rewritten operations
-    (`accel.swap`); `evaluator`: compiled kernels without autograd (`accel.evaluator`); `auto`: whichever of
-    these is fastest here inside the tolerance (`accel.auto`)."""
+    """`mace`: mace-torch as it is; `compile`: torch.compile, on a GPU with CUDA graphs where asked for;
+    `swap`: mace-torch with rewritten operations (`accel.swap`); `blocks`: chosen blocks in a precision of
+    their own (`accel.precision`); `cueq`, `oeq`: cuEquivariance and OpenEquivariance (`accel.vendors`);
+    `evaluator`: compiled kernels without autograd (`accel.evaluator`); `auto`: whichever of these is fastest
+    here inside the tolerance (`accel.auto`)."""
     dtype: str = "float64"
     options: Mapping[str, Option] = field(default_factory=lambda: _NO_OPTIONS)
     """The technique's own, by name."""
@@ -145,6 +148,16 @@ class Plan:
         return cls(**record)
 
 
+BLOCKS = ("radial", "convolution", "linears", "contraction", "readouts")
+"""What `blocks` can give a precision of its own (`accel.precision`)."""
+
+
+def _all_blocks(precision: str) -> Mapping[str, Option]:
+    return MappingProxyType(dict.fromkeys(BLOCKS, precision))
+
+
+_CUDA_GRAPHS: Mapping[str, Option] = MappingProxyType({"cuda_graphs": True})
+
 PLANS: Mapping[str, Plan] = MappingProxyType(
     {
         plan.name: plan
@@ -155,6 +168,14 @@ PLANS: Mapping[str, Plan] = MappingProxyType(
             Plan("compile-fp32", technique="compile", dtype="float32", tolerance=ROUNDING_FP32),
             Plan("swap", technique="swap"),
             Plan("swap-fp32", technique="swap", dtype="float32", tolerance=ROUNDING_FP32),
+            Plan("blocks-fp32", "blocks", options=_all_blocks("float32"), tolerance=ROUNDING_FP32),
+            Plan("blocks-tf32", "blocks", "float32", _all_blocks("tf32"), LOW_PRECISION),
+            Plan("blocks-bf16", "blocks", "float32", _all_blocks("bfloat16"), LOW_PRECISION),
+            Plan("graphs-fp32", "compile", "float32", _CUDA_GRAPHS, ROUNDING_FP32),
+            Plan("cueq", technique="cueq"),
+            Plan("cueq-fp32", technique="cueq", dtype="float32", tolerance=ROUNDING_FP32),
+            Plan("oeq", technique="oeq"),
+            Plan("oeq-fp32", technique="oeq", dtype="float32", tolerance=ROUNDING_FP32),
             Plan("exact", technique="evaluator"),
             Plan("fast", technique="evaluator", dtype="float32", tolerance=MIXED_FP32),
             Plan("auto", technique="auto", tolerance=USUAL_BUDGET),
@@ -197,6 +218,17 @@ def find_plan(name_or_path: str) -> Plan:
         raise PlanError(f"{name_or_path}: {error}") from error
 
 
+def find_plans(names: Sequence[str]) -> list[Plan]:
+    """The plans of those names or files, in order; `all` stands for every plan that is not `auto`.
+
+    Raises:
+        PlanError: As `find_plan`.
+    """
+    every = [plan for plan in PLANS.values() if plan.technique != "auto"]
+    found = [plan for name in names for plan in (every if name == "all" else [find_plan(name)])]
+    return list({plan.name: plan for plan in found}.values()) if "all" in names else found
+
+
 def resolve_plan(model: nn.Module, plan: Plan, device: str = "cpu") -> Plan:
     """The plan that `auto` stands for with this model here; any other as it is.
 
@@ -208,8 +240,9 @@ def resolve_plan(model: nn.Module, plan: Plan, device: str = "cpu") -> Plan:
     if plan.technique != "auto":
         return plan
     from accel.auto import tuned_plan
+    from accel.techniques import check_options
 
-    _check_options(plan, {})
+    check_options(plan, {})
     return tuned_plan(model, plan.tolerance, device)
 
 
@@ -229,96 +262,9 @@ def build_evaluator(
         ModelError: The model has no such head.
         MissingBackend: A library or a device that it needs is not here.
     """
-    builder = _BUILDERS.get(plan.technique)
-    if builder is None:
-        raise PlanError(
-            f"Plan {plan.name} asks for the technique {plan.technique!r}; there are: {', '.join(_BUILDERS)}."
-        )
-    return builder(model, plan, device, head)
+    from accel.techniques import build
 
-
-def _build_mace(model: nn.Module, plan: Plan, device: str, head: str | None) -> Evaluator:
-    from accel.reference import ReferenceEvaluator
-
-    _check_options(plan, {})
-    return ReferenceEvaluator(_copied(model, plan), device=device, head=head)
-
-
-def _build_swap(model: nn.Module, plan: Plan, device: str, head: str | None) -> Evaluator:
-    from accel.reference import ReferenceEvaluator
-    from accel.swap import accelerate
-
-    _check_options(plan, {})
-    swapped = _copied(model, plan)
-    accelerate(swapped)
-    return ReferenceEvaluator(swapped, device=device, head=head)
-
-
-def _build_evaluator(model: nn.Module, plan: Plan, device: str, head: str | None) -> Evaluator:
-    import torch
-
-    try:
-        from accel.evaluator import CompiledEvaluator
-    except ImportError as error:
-        raise MissingBackend(
-            f"Plan {plan.name} needs {error.name}, which is not installed: pip install mace-workbench[accel]."
-        ) from error
-    _check_options(plan, {"threads": int, "radial_error": float})
-    if device != "cpu":
-        raise PlanError(f"Plan {plan.name} runs on the CPU only, not on {device}: use plan swap there.")
-    dtype: Literal["float64", "float32"] = "float32" if plan.dtype == "float32" else "float64"
-    options: Mapping[str, Any] = {"threads": torch.get_num_threads(), **plan.options}
-    return CompiledEvaluator(model, dtype=dtype, head=head, **options)
-
-
-def _build_auto(model: nn.Module, plan: Plan, device: str, head: str | None) -> Evaluator:
-    return build_evaluator(model, resolve_plan(model, plan, device), device, head=head)
-
-
-def _copied(model: nn.Module, plan: Plan) -> nn.Module:
-    """A copy in the plan's precision: the caller's model stays as and where it was handed over."""
-    import torch
-
-    return copy.deepcopy(model).to(getattr(torch, plan.dtype))
-
-
-def _build_compile(model: nn.Module, plan: Plan, device: str, head: str | None) -> Evaluator:
-    from accel.vendors.torch_compile import compiled_evaluator
-
-    _check_options(plan, {"backend": str, "many_threads": bool})
-    backend, many_threads = plan.options.get("backend", "inductor"), plan.options.get("many_threads", False)
-    return compiled_evaluator(
-        model,
-        dtype=plan.dtype,
-        device=device,
-        head=head,
-        backend=str(backend),
-        many_threads=bool(many_threads),
-    )
-
-
-def _check_options(plan: Plan, known: Mapping[str, type]) -> None:
-    """Refuse options that the technique does not have: most likely a typing mistake."""
-    for name, value in plan.options.items():
-        if name not in known:
-            there_are = f"there are: {', '.join(known)}" if known else "it has none"
-            raise PlanError(
-                f"Plan {plan.name}: the technique {plan.technique} has no option {name}; {there_are}."
-            )
-        if type(value) is not known[name]:
-            wanted = known[name].__name__
-            raise PlanError(f"Plan {plan.name}: the option {name} should be of type {wanted}, not {value!r}.")
-
-
-_BUILDERS: Mapping[str, Callable[[nn.Module, Plan, str, str | None], Evaluator]] = MappingProxyType(
-    {
-        "mace": _build_mace,
-        "compile": _build_compile,
-        "swap": _build_swap,
-        "evaluator": _build_evaluator,
-        "auto": _build_auto,
-    }
-)
+    return build(model, plan, device, head)
 
 
 def _check_keys(record: Mapping[str, Any], kind: type[Plan] | type[ErrorBudget], prefix: str) -> None:

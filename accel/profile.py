@@ -62,6 +62,10 @@ class Step:
     inputs: tuple[TensorLayout, ...]
     """Of its first call."""
     outputs: tuple[TensorLayout, ...]
+    gradients_in: tuple[TensorLayout, ...]
+    """What its backward pass begins with: gradients of its outputs."""
+    gradients_out: tuple[TensorLayout, ...]
+    """What its backward pass hands on: gradients of its inputs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +183,8 @@ def _steps(
                 else None,
                 inputs=layouts[path].inputs,
                 outputs=layouts[path].outputs,
+                gradients_in=layouts[path].gradients_in,
+                gradients_out=layouts[path].gradients_out,
             )
         )
     return steps

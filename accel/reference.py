@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 __all__ = [
     "ModelSummary",
     "ReferenceEvaluator",
+    "batch_graph",
     "describe",
     "load_model",
     "model_card",
@@ -89,19 +91,36 @@ def to_graph(
         StructureError: The model cannot take these atoms.
         ModelError: The model has several heads and `head` names none of them.
     """
+    return batch_graph([atoms], model, head=head, name=name)
+
+
+def batch_graph(
+    structures: Sequence[Atoms], model: torch.nn.Module, *, head: str | None = None, name: str = "the model"
+) -> dict[str, torch.Tensor]:
+    """The same for several structures in one graph, with no edge between two of them.
+
+    Raises:
+        StructureError: The model cannot take one of them.
+        ModelError: As `to_graph`.
+    """
     part: Any = model
     numbers = [int(z) for z in part.atomic_numbers]
-    check_geometry(atoms)
-    check_elements(atoms, numbers, model=name)
+    for atoms in structures:
+        check_geometry(atoms)
+        check_elements(atoms, numbers, model=name)
     heads = heads_of(model)
+    head_name = heads[head_number(model, head)]
     with default_dtype(model_dtype(model)):
-        graph = mace_data.AtomicData.from_config(
-            mace_data.config_from_atoms(atoms, head_name=heads[head_number(model, head)]),
-            z_table=mace_tools.AtomicNumberTable(numbers),
-            cutoff=float(part.r_max),
-            heads=heads,
-        )
-        batch = mace_tools.torch_geometric.batch.Batch.from_data_list([graph])
+        graphs = [
+            mace_data.AtomicData.from_config(
+                mace_data.config_from_atoms(atoms, head_name=head_name),
+                z_table=mace_tools.AtomicNumberTable(numbers),
+                cutoff=float(part.r_max),
+                heads=heads,
+            )
+            for atoms in structures
+        ]
+        batch = mace_tools.torch_geometric.batch.Batch.from_data_list(graphs)
     return {
         name: value.to(part.r_max.device)
         for name, value in batch.to_dict().items()
@@ -161,17 +180,35 @@ class ReferenceEvaluator:
             StructureError: The model cannot take these atoms (an unknown element, NaN positions).
             ModelError: The model has several heads and none was chosen.
         """
-        stress = stress and bool(atoms.pbc.all())
-        graph = to_graph(atoms, self.model, head=self.head, name=self.name)
+        return self.evaluate_batch([atoms], stress=stress)[0]
+
+    def evaluate_batch(self, structures: Sequence[Atoms], *, stress: bool = False) -> list[Prediction]:
+        """The same for several structures in one pass through the model.
+
+        Raises:
+            StructureError: The model cannot take one of them.
+            ModelError: The model has several heads and none was chosen.
+        """
+        periodic = [stress and bool(atoms.pbc.all()) for atoms in structures]
+        graph = batch_graph(structures, self.model, head=self.head, name=self.name)
         # mace-torch's ZBL turns atomic numbers into floats, which have the default precision.
         with default_dtype(model_dtype(self.model)):
-            output = self.model(graph, compute_stress=stress)
-        return Prediction(
-            energy_ev=float(output["energy"].detach()),
-            forces=_fp64(output["forces"]),
-            stress=_fp64(output["stress"])[0] if stress else None,
-            node_energies=_fp64(output["node_energy"]),
-        )
+            output = self.model(graph, compute_stress=any(periodic))
+        energies, forces, by_atom = (_fp64(output[name]) for name in ("energy", "forces", "node_energy"))
+        stresses = _fp64(output["stress"]) if any(periodic) else None
+        predictions, start = [], 0
+        for number, atoms in enumerate(structures):
+            own = slice(start, start + len(atoms))
+            start += len(atoms)
+            predictions.append(
+                Prediction(
+                    energy_ev=float(energies[number]),
+                    forces=forces[own],
+                    stress=stresses[number] if stresses is not None and periodic[number] else None,
+                    node_energies=by_atom[own],
+                )
+            )
+        return predictions
 
 
 def _content_hash(model: torch.nn.Module) -> str:

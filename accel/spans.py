@@ -8,7 +8,7 @@ from __future__ import annotations
 import inspect
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
@@ -29,7 +29,7 @@ class TensorLayout:
     """One tensor that goes into or comes out of a step."""
 
     name: str
-    """The argument's name; for outputs their place in the result."""
+    """The argument's name, for outputs their place in the result; a gradient has that of its tensor."""
     shape: tuple[int, ...]
     dtype: str
     strides: tuple[int, ...]
@@ -54,10 +54,16 @@ class Layouts:
 
     inputs: tuple[TensorLayout, ...] = ()
     outputs: tuple[TensorLayout, ...] = ()
+    gradients_in: tuple[TensorLayout, ...] = ()
+    """What its backward pass begins with: gradients of its outputs."""
+    gradients_out: tuple[TensorLayout, ...] = ()
+    """What its backward pass hands on: gradients of its inputs."""
 
 
 _Mark: TypeAlias = tuple[str, bool, Any]
 """Which step, whether it begins, and when."""
+_Reached: TypeAlias = Callable[[Sequence[Tensor | None]], None]
+"""Called with the gradients that have come back."""
 
 
 @dataclass
@@ -129,11 +135,11 @@ class _Hooks:
         self._differentiable: list[bool] = []
 
     def before(self, module: nn.Module, args: Any, kwargs: Any) -> tuple[Any, Any]:
+        named = {**dict(zip(_argument_names(module, len(args)), args, strict=True)), **kwargs}
         if self._layouts and self._path not in self._spans.layouts:
-            named = {**dict(zip(_argument_names(module), args, strict=False)), **kwargs}
-            self._spans.layouts[self._path] = Layouts(inputs=tuple(_described(named)))
+            self._spans.layouts[self._path] = Layouts(inputs=_described(named))
         # The input's node is reached last on the way back.
-        (args, kwargs), found = _passed((args, kwargs), self._marker(begins=False))
+        (args, kwargs), found = _passed((args, kwargs), self._on_the_way_back(named, begins=False))
         self._differentiable.append(found)
         self._spans.mark(self._spans.forward, self._path, True)
         return args, kwargs
@@ -141,42 +147,46 @@ class _Hooks:
     def after(self, module: nn.Module, args: Any, kwargs: Any, output: Any) -> Any:
         self._spans.mark(self._spans.forward, self._path, False)
         if self._layouts and not self._spans.layouts[self._path].outputs:
-            self._spans.layouts[self._path].outputs = tuple(_described(output))
+            self._spans.layouts[self._path].outputs = _described(output)
         if self._differentiable.pop():
-            output, _ = _passed(output, self._marker(begins=True))
+            output, _ = _passed(output, self._on_the_way_back(output, begins=True))
         return output
 
-    def _marker(self, *, begins: bool) -> Callable[[], None]:
-        return lambda: self._spans.mark(self._spans.backward, self._path, begins)
+    def _on_the_way_back(self, value: Any, *, begins: bool) -> _Reached:
+        """What happens where the gradients of the tensors in `value` have come back."""
+        names = [name for name, tensor in _named(value) if tensor.requires_grad] if self._layouts else []
+
+        def reached(gradients: Sequence[Tensor | None]) -> None:
+            self._spans.mark(self._spans.backward, self._path, begins)
+            if self._layouts:
+                found = _described(dict(zip(names, gradients, strict=True)))
+                # The way back meets a step's calls from the last to the first, which stays.
+                setattr(self._spans.layouts[self._path], "gradients_in" if begins else "gradients_out", found)
+
+        return reached
 
 
 class _Boundary(torch.autograd.Function):
     """Hands tensors on as they are, and says when all their gradients have come back."""
 
     @staticmethod
-    def forward(ctx: Any, marker: Callable[[], None], *tensors: Tensor) -> tuple[Tensor, ...]:
-        ctx.marker = marker
+    def forward(ctx: Any, reached: _Reached, *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.reached = reached
         ctx.set_materialize_grads(False)
         return tuple(tensor.view_as(tensor) for tensor in tensors)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor | None) -> Any:
-        ctx.marker()
+        ctx.reached(gradients)
         return None, *gradients
 
 
-def _passed(value: Any, marker: Callable[[], None]) -> tuple[Any, bool]:
+def _passed(value: Any, reached: _Reached) -> tuple[Any, bool]:
     """`value` with its differentiable tensors passed through one boundary; whether there were any."""
-    found: list[Tensor] = []
-
-    def note(tensor: Tensor) -> Tensor:
-        found.append(tensor)
-        return tensor
-
-    _replaced(value, note)
+    found = [tensor for _, tensor in _named(value) if tensor.requires_grad]
     if not found:
         return value, False
-    passed = iter(_Boundary.apply(marker, *found))  # type: ignore[no-untyped-call]  # torch has no type for it
+    passed = iter(_Boundary.apply(reached, *found))  # type: ignore[no-untyped-call]  # torch has no type for it
     return _replaced(value, lambda _: next(passed)), True
 
 
@@ -222,24 +232,34 @@ def _ms_between(began: Any, ended: Any) -> float:
     return float(began.elapsed_time(ended)) if hasattr(began, "elapsed_time") else (ended - began) * 1e3
 
 
-def _argument_names(module: nn.Module) -> list[str]:
-    return list(inspect.signature(module.forward).parameters)
+def _argument_names(module: nn.Module, n: int) -> list[str]:
+    """Of the first `n` arguments that are given by their place."""
+    names = list(inspect.signature(module.forward).parameters)[:n]
+    return names + [str(index) for index in range(len(names), n)]
 
 
-def _described(value: Any, name: str = "") -> Iterator[TensorLayout]:
+def _described(value: Any) -> tuple[TensorLayout, ...]:
     """The tensors in `value`, each named by its place."""
-    if isinstance(value, Tensor):
-        yield TensorLayout(
+    return tuple(
+        TensorLayout(
             name=name,
-            shape=tuple(value.shape),
-            dtype=str(value.dtype).removeprefix("torch."),
-            strides=tuple(value.stride()),
-            contiguous=value.is_contiguous(),
-            device=str(value.device),
+            shape=tuple(tensor.shape),
+            dtype=str(tensor.dtype).removeprefix("torch."),
+            strides=tuple(tensor.stride()),
+            contiguous=tensor.is_contiguous(),
+            device=str(tensor.device),
         )
+        for name, tensor in _named(value)
+    )
+
+
+def _named(value: Any, name: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The tensors in `value`, in the order of `_replaced`, and where each stands."""
+    if isinstance(value, Tensor):
+        yield name, value
     elif isinstance(value, dict):
         for key, item in value.items():
-            yield from _described(item, f"{name}.{key}" if name else str(key))
+            yield from _named(item, f"{name}.{key}" if name else str(key))
     elif isinstance(value, tuple | list):
         for index, item in enumerate(value):
-            yield from _described(item, f"{name}.{index}" if name else str(index))
+            yield from _named(item, f"{name}.{index}" if name else str(index))

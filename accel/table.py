@@ -22,7 +22,7 @@ BENCHMARK_COLUMNS = (
 )  # fmt: skip
 PROFILE_COLUMNS = (
     "step", "class", "calls", "forward ms", "own forward ms", "backward ms", "own backward ms", "share %",
-    "in", "out", "dtype", "layout", "device", "irreps", "parameters",
+    "in", "out", "backward in", "backward out", "dtype", "layout", "device", "irreps", "parameters",
 )  # fmt: skip
 _GRAPH = ("data.positions", "data.node_attrs", "data.edge_index", "data.shifts", "data.cell")
 """What is shown of a graph, which also carries labels and weights that inference does not look at."""
@@ -54,9 +54,10 @@ class Table:
 
 
 def benchmark_table(result: BenchmarkResult) -> Table:
-    """One row a plan and system; what failed its gate has errors and no times."""
+    """One row a plan and system; what failed its gate has errors and no times, what was not built nothing."""
     against_labels = {one.plan: one for one in result.errors if one.against == "labels"}
     rows = [_row(one, against_labels.get(one.plan.name)) for one in result.measurements]
+    rows += [(one.plan.name, one.plan.dtype, *(None,) * 13, "not built") for one in result.unbuilt]
     return Table(BENCHMARK_COLUMNS, tuple(rows))
 
 
@@ -104,7 +105,7 @@ def benchmark_notes(result: BenchmarkResult) -> list[str]:
             notes.append(f"{one.plan.name} is not timed on {one.system.name}: {one.failure}.")
         elif not one.settled:
             notes.append(f"{one.plan.name} on {one.system.name} still got faster when its warm-up was over.")
-    return notes
+    return notes + [f"{one.plan.name} cannot be built here: {one.reason}" for one in result.unbuilt]
 
 
 def benchmark_record(result: BenchmarkResult) -> dict[str, Any]:
@@ -134,6 +135,7 @@ def benchmark_record(result: BenchmarkResult) -> dict[str, Any]:
             for one in result.measurements
         ],
         "errors": [plain(one) for one in result.errors],
+        "unbuilt": [{"plan": plain(one.plan), "reason": one.reason} for one in result.unbuilt],
     }
 
 
@@ -144,6 +146,7 @@ def profile_table(result: ProfileResult) -> Table:
     for step in result.steps:
         inputs = [tensor for tensor in step.inputs if step.depth or tensor.name in _GRAPH]
         tensors = (*inputs, *step.outputs)
+        gradients = (*step.gradients_in, *step.gradients_out)
         rows.append(
             (
                 "  " * step.depth + step.path,
@@ -156,9 +159,13 @@ def profile_table(result: ProfileResult) -> Table:
                 100 * _own_ms(step) / whole,
                 _shapes(inputs),
                 _shapes(step.outputs),
-                _distinct(tensor.dtype for tensor in tensors),
-                _distinct(_layout(tensor) for tensor in tensors),
-                _distinct(tensor.device for tensor in tensors),
+                _shapes(step.gradients_in),
+                _shapes(step.gradients_out),
+                _distinct(tensor.dtype for tensor in (*tensors, *gradients)),
+                _distinct(
+                    [_layout(tensor) for tensor in tensors] + [_layout(tensor, "∂") for tensor in gradients]
+                ),
+                _distinct(tensor.device for tensor in (*tensors, *gradients)),
                 step.irreps,
                 step.n_parameters,
             )
@@ -186,8 +193,8 @@ def _shapes(tensors: Sequence[TensorLayout]) -> str:
     return ", ".join(f"{tensor.name} {'×'.join(map(str, tensor.shape)) or '1'}".strip() for tensor in tensors)
 
 
-def _layout(tensor: TensorLayout) -> str:
-    return "contiguous" if tensor.contiguous else f"{tensor.name} strided {tensor.strides}".strip()
+def _layout(tensor: TensorLayout, of: str = "") -> str:
+    return "contiguous" if tensor.contiguous else f"{of}{tensor.name} strided {tensor.strides}".strip()
 
 
 def _distinct(words: Iterable[str]) -> str:

@@ -21,11 +21,11 @@ from types import MappingProxyType
 import torch
 from ase import Atoms
 
-from accel.bench import LABELLED, Bench
-from accel.errors import AccelError, PlanError
-from accel.measurement import BenchmarkResult, Measurement, Noted, Quartiles, Report, ignore
+from accel.bench import LABELLED, Bench, build_all
+from accel.errors import PlanError
+from accel.measurement import BenchmarkResult, Measurement, Quartiles, Report, Unbuilt, ignore
 from accel.memory import Memory, peak_memory
-from accel.plan import PLANS, REFERENCE, ErrorBudget, Plan, build_evaluator
+from accel.plan import PLANS, REFERENCE, ErrorBudget, Plan
 from accel.prediction import Evaluator
 from accel.systems import System
 
@@ -33,14 +33,6 @@ COARSE_FP64 = ErrorBudget(1e-4, 1e-3, 1e-2, 1e-3)
 """For double precision on an eighth of the knots: 2e-4 meV/Å rms on the shipped models."""
 COARSE_FP32 = ErrorBudget(0.05, 0.5, 5.0, 0.5)
 """For single precision on half of the knots: 0.1 meV/Å rms on the shipped models."""
-
-
-@dataclass(frozen=True, slots=True)
-class Unbuilt:
-    """A candidate that was left out or could not even be built, and why."""
-
-    plan: Plan
-    reason: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,24 +173,17 @@ def _build(
         if technique not in techniques:
             known = ", ".join(sorted(techniques))
             raise PlanError(f"There is no technique {technique!r} to leave out; there are: {known}.")
-    built: list[tuple[Plan, Evaluator]] = []
-    unbuilt = []
+    left_out = []
     for plan in plans:
         if plan.technique == "auto":
             raise PlanError(f"The plan {plan.name} is what tuning finds: it cannot be a candidate.")
         if names.count(plan.name) > 1:
             raise PlanError(f"The plan {plan.name} is there {names.count(plan.name)} times: name each once.")
         if plan.technique in skip and plan != REFERENCE:
-            unbuilt.append(Unbuilt(plan, f"the technique {plan.technique} was left out on request."))
-            continue
-        try:
-            built.append((plan, build_evaluator(model, plan, device)))
-        except AccelError as error:
-            if plan == REFERENCE:
-                raise
-            unbuilt.append(Unbuilt(plan, str(error)))
-            report(Noted(f"{plan.name} cannot be built: {error}"))
-    return built, tuple(unbuilt)
+            left_out.append(Unbuilt(plan, f"the technique {plan.technique} was left out on request."))
+    tried = [plan for plan in plans if plan not in [one.plan for one in left_out]]
+    built, unbuilt = build_all(model, tried, device, report)
+    return built, (*left_out, *unbuilt)
 
 
 def judge(result: BenchmarkResult, budget: ErrorBudget) -> tuple[Point, ...]:

@@ -6,6 +6,7 @@ failures as one sentence, and a stop that was asked for as a stop.
 
     exit code   0  completed        2  the spec is missing or cannot be understood
                 1  failed           3  another process is at this run already
+               73  no room is left on the disk, which may be all that can still be told
                 128 + n  stopped by signal n
 
 A warning that the time is nearly up (SIGUSR1) is told in the events; an experiment that can save where it
@@ -44,7 +45,8 @@ RESULTS_FILE = "results.json"
 WARNING = signal.SIGUSR1
 """What says that the time of the job is nearly up."""
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMBA_NUM_THREADS")
-_FAILED, _BAD_SPEC, _BUSY, _SIGNALLED = 1, 2, 3, 128
+_FAILED, _BAD_SPEC, _BUSY, _NO_ROOM, _SIGNALLED = 1, 2, 3, 73, 128
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 class Stopped(BaseException):
@@ -101,7 +103,7 @@ def main(experiment: str, work: Work, argv: list[str] | None = None) -> int:
         return _BUSY
     except OSError as error:
         log.error("%s", _sentence(error, path.parent))
-        return _FAILED
+        return _exit_code(error)
 
 
 class Attempt:
@@ -128,9 +130,6 @@ class Attempt:
             raise SpecError(
                 f"The spec asks for {spec.experiment!r}: start it with python -m jobs.{spec.experiment}."
             )
-        for name, value, least in (("threads", spec.threads, 1), ("seed", spec.seed, 0)):
-            if value < least:
-                raise SpecError(f"The spec's {name} should be {least} or more, not {value}.")
         for variable in _THREAD_VARIABLES:  # read once, when the libraries are loaded
             os.environ[variable] = str(spec.threads)
         self._start(spec, provenance(device=spec.device, threads=spec.threads))
@@ -196,7 +195,7 @@ class Attempt:
         elif isinstance(error, AccelError):
             message, self.exit_code = str(error), _FAILED
         elif isinstance(error, OSError | MemoryError) or _is_missing_library(error):
-            message, self.exit_code = _sentence(error, self._folder), _FAILED
+            message, self.exit_code = _sentence(error, self._folder), _exit_code(error)
         else:
             foreseen, self.exit_code = False, _FAILED
             message = (
@@ -212,7 +211,7 @@ class Attempt:
             self._writer.emit(Finish(status, self.exit_code, time.monotonic() - self._began), durable=True)
         except OSError as again:  # the disk that is full is this one
             log.error("%s", _sentence(again, self._folder))
-            self.exit_code = self.exit_code or _FAILED
+            self.exit_code = self.exit_code or _exit_code(again)
         return foreseen
 
 
@@ -248,6 +247,10 @@ def _is_missing_library(error: BaseException) -> bool:
     return isinstance(error, ImportError) and (error.name or "").partition(".")[0] not in ("accel", "jobs")
 
 
+def _exit_code(error: BaseException) -> int:
+    return _NO_ROOM if isinstance(error, OSError) and error.errno in _FULL else _FAILED
+
+
 def _sentence(error: BaseException, folder: Path) -> str:
     """What went wrong with the machine, and the way out."""
     if isinstance(error, MemoryError):
@@ -259,7 +262,7 @@ def _sentence(error: BaseException, folder: Path) -> str:
         )
     assert isinstance(error, OSError)
     where = error.filename or folder
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+    if error.errno in _FULL:
         return f"No room is left for {where} ({error.strerror}): make room, and start the run again."
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return f"{where} may not be written ({error.strerror}): choose a folder that is yours."

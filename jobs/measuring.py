@@ -43,12 +43,12 @@ def load(spec: RunSpec, asked: BenchmarkParameters | TuneParameters) -> Measured
     import torch
 
     from accel.data import load_structures
-    from accel.plan import find_plan
+    from accel.plan import find_plans
     from accel.reference import load_model
     from accel.systems import make_systems
 
     torch.set_num_threads(spec.threads)
-    plans = [find_plan(name) for name in asked.plans]
+    plans = find_plans(asked.plans)
     model = load_model(spec.model, allow_pickle=spec.allow_pickle)
     labelled = load_structures(asked.labelled, limit=asked.n_labelled) if asked.labelled else []
     return Measured(

@@ -23,6 +23,8 @@ from typing import Any, ClassVar, TypeAlias
 PROTOCOL_VERSION = 1
 MAX_LINE_BYTES = 1 << 20
 """A longer line is passed over, so that a runaway writer cannot exhaust the reader's memory."""
+MOST_LEVELS = 32
+"""A line that nests deeper is passed over: whoever walks through what it holds has a stack that ends."""
 
 Json: TypeAlias = bool | int | float | str | Sequence["Json"] | Mapping[str, "Json"] | None
 Number: TypeAlias = float | None
@@ -220,9 +222,9 @@ def decode(line: bytes) -> Event | None:
     """The event in one line, with or without its newline; None where there is none. Never raises."""
     try:
         record = _DECODER.decode(line.decode())
-    except (ValueError, RecursionError):  # wrong UTF-8 and over-long integers are ValueErrors
+    except (ValueError, RecursionError):  # wrong UTF-8 is a ValueError
         return None
-    if not isinstance(record, dict):
+    if not isinstance(record, dict) or _is_deep(line, record):
         return None
     version, seq, attempt = record.pop("v", 0), record.pop("seq", 0), record.pop("attempt", 0)
     t, kind = record.pop("t", None), record.pop("kind", None)
@@ -233,8 +235,11 @@ def decode(line: bytes) -> Event | None:
     body = _body(kind, record) if version <= PROTOCOL_VERSION else None
     if body is None:
         return Event(seq, attempt, float(t), Unknown(kind, record))
-    extra = {name: value for name, value in record.items() if name not in _READERS[type(body)]}
-    return Event(seq, attempt, float(t), body, extra or _NOTHING)
+    known = _READERS[type(body)]
+    if record.keys() <= known.keys():
+        return Event(seq, attempt, float(t), body)
+    extra = {name: value for name, value in record.items() if name not in known}
+    return Event(seq, attempt, float(t), body, extra)
 
 
 def _body(kind: str, record: Mapping[str, Any]) -> Body | None:
@@ -243,7 +248,9 @@ def _body(kind: str, record: Mapping[str, Any]) -> Body | None:
     if body_type is None:
         return None
     readers = _READERS[body_type]
-    known = {name: value for name, value in record.items() if name in readers}
+    known = record
+    if not record.keys() <= readers.keys():
+        known = {name: value for name, value in record.items() if name in readers}
     for name, value in known.items():
         if not readers[name](value):
             return None
@@ -304,6 +311,7 @@ class EventDecoder:
 
 
 _MAX_INT = 2**63 - 1
+_MOST_DIGITS = len(str(-_MAX_INT))
 
 
 def _is_count(value: object) -> bool:
@@ -312,6 +320,29 @@ def _is_count(value: object) -> bool:
 
 def _no_number(_name: str) -> None:
     """What `NaN` and `Infinity`, which are no JSON, stand for."""
+
+
+def _float(text: str) -> Number:
+    """The number; `1e999` is valid JSON, and none."""
+    value = float(text)
+    return value if math.isfinite(value) else None
+
+
+def _int(text: str) -> int | None:
+    """The number; one of more than 64 bits is none, for no float may hold it."""
+    return int(text) if len(text) <= _MOST_DIGITS else None
+
+
+def _is_deep(line: bytes, record: Mapping[str, Any]) -> bool:
+    """Whether the record of a line nests too deep; few lines have so many brackets at all."""
+    return line.count(b"[") + line.count(b"{") > MOST_LEVELS and not _is_within(MOST_LEVELS, record)
+
+
+def _is_within(levels: int, value: object) -> bool:
+    if not isinstance(value, dict | list):
+        return True
+    items = value.values() if isinstance(value, dict) else value
+    return levels > 0 and all(_is_within(levels - 1, item) for item in items)
 
 
 def _finite(value: Any) -> Json:
@@ -330,12 +361,10 @@ def _is_int(value: object) -> bool:
 
 
 def _is_number(value: object) -> bool:
-    if type(value) is float:
-        return math.isfinite(value)  # 1e999 is valid JSON, and no number
-    return value is None or _is_int(value)
+    return value is None or type(value) is float or _is_int(value)
 
 
-_DECODER = json.JSONDecoder(parse_constant=_no_number)
+_DECODER = json.JSONDecoder(parse_constant=_no_number, parse_float=_float, parse_int=_int)
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
 _ACCEPTS: Mapping[str, Callable[[Any], bool]] = {
     "str": lambda value: type(value) is str,

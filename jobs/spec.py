@@ -201,7 +201,11 @@ class RunSpec:
             known = ", ".join(sorted(EXPERIMENTS))
             raise SpecError(f"The spec asks for the experiment {experiment!r}; there are: {known}.")
         parameters = _build(EXPERIMENTS[experiment], record.pop("parameters", {}), "parameters.")
-        return _build(cls, {**record, "parameters": parameters}, "")
+        spec = _build(cls, {**record, "parameters": parameters}, "")
+        for name, value, least in (("threads", spec.threads, 1), ("seed", spec.seed, 0)):
+            if value < least:
+                raise SpecError(f"The spec's {name} should be {least} or more, not {value}.")
+        return spec
 
 
 def _build(kind: type[_T], record: Any, prefix: str) -> _T:

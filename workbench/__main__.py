@@ -9,8 +9,11 @@ from __future__ import annotations
 import argparse
 import asyncio
 import os
+import select
 import signal
 import sys
+import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,9 @@ from workbench.plain import plain
 
 if TYPE_CHECKING:
     from workbench.config import Config
+
+_FAREWELL_S = 5.0
+"""For the screens to close by themselves when their terminal is gone."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -36,8 +42,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("mace-workbench: interrupted; jobs go on.", file=sys.stderr)
         status = EXIT_INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read the output has gone, as `| head` does; the interpreter must not complain at its end.
+    except OSError as error:
+        if error.filename is not None:  # not the output, and nobody has translated it
+            raise
+        if not isinstance(error, BrokenPipeError):  # whoever read has seen enough, as `| head` has
+            print(f"mace-workbench: The output cannot be written: {error.strerror}.", file=sys.stderr)
+        # What is left of it in the buffer must not be complained about by the interpreter at its end.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = EXIT_FAILED
     sys.exit(status)
@@ -59,12 +69,12 @@ async def _run(arguments: argparse.Namespace) -> int:
 
 
 async def _headless(config: Config, arguments: argparse.Namespace) -> int:
-    from workbench import headless
+    from workbench import headless, headless_profiles
     from workbench.prompting import TerminalPrompter
     from workbench.services import open_services
 
     if arguments.command == "init":
-        return await headless.init(config, arguments, TerminalPrompter())
+        return await headless_profiles.init(config, arguments, TerminalPrompter())
     async with open_services(config, TerminalPrompter()) as services:
         return await headless.run(services, arguments)
 
@@ -82,8 +92,20 @@ async def _on_screen(config: Config, arguments: argparse.Namespace) -> int:
         for number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, app.exit)
         _favour_keys()
+        threading.Thread(target=_tell_of_hangup, args=(sys.stdin.fileno(),), daemon=True).start()
         await app.run_async()
         return EXIT_OK
+
+
+def _tell_of_hangup(terminal: int) -> None:
+    """Wait until the terminal is gone, as where `docker exec` is cut off, which tells nobody; then leave."""
+    poll = select.poll()
+    poll.register(terminal, 0)
+    if not any(event & select.POLLHUP for _, event in poll.poll()):
+        return  # this system does not say
+    os.kill(os.getpid(), signal.SIGHUP)
+    time.sleep(_FAREWELL_S)
+    os._exit(EXIT_FAILED)  # the screens still wait for the terminal to take what they draw
 
 
 def _favour_keys() -> None:
@@ -108,6 +130,7 @@ def _log_to(folder: os.PathLike[str], *, verbose: bool) -> None:
         handler = RotatingFileHandler(Path(folder) / "mace-workbench.log", maxBytes=1 << 20, backupCount=2)
     except OSError:
         handler = logging.StreamHandler()
+    logging.raiseExceptions = False  # on a full disk every line would bring a traceback
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.basicConfig(level=logging.DEBUG if verbose else logging.INFO, handlers=[handler])
 

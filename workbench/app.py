@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
-from functools import partial
 from typing import TYPE_CHECKING
 
 from textual import work
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
-from jobs.sweep import SweepSpec
 from workbench import commands
 from workbench.commands import Command
-from workbench.errors import ConnectionFailed, LinkLost, WorkbenchError
+from workbench.doing import Doing
+from workbench.errors import WorkbenchError
 from workbench.following import Following
 from workbench.linking import Linking
 from workbench.messages import (
@@ -35,11 +33,12 @@ from workbench.messages import (
     Submit,
     WatchQueue,
 )
-from workbench.model.job import Job, JobSpec, Resources
+from workbench.model.job import Job
 from workbench.model.run import Run
 from workbench.model.sweep import Sweep
 from workbench.plain import plain
-from workbench.ports import RunView, Workbench
+from workbench.ports import Workbench
+from workbench.run_watching import RunWatching
 from workbench.screens.jobs import JobsScreen
 from workbench.screens.sessions_on_screens import SessionsOnScreens
 from workbench.sweep_watching import SweepWatching
@@ -49,7 +48,7 @@ from workbench.watching import Watching
 
 if TYPE_CHECKING:
     from jobs.spec import RunSpec
-    from workbench.screens.run import RunScreen
+    from jobs.sweep import SweepSpec
 
 _TICK_S = 1.0
 
@@ -76,26 +75,33 @@ class WorkbenchApp(App[None]):
         self._workbench = workbench
         self._open_job = open_job
         self._clock = clock
-        self._recipes = recipes
         self._jobs: Sequence[Job] = workbench.jobs()
         self._runs: dict[str, Run] = {}
         self._heard_at: float | None = None
         self._troubles = Troubles()
         self._jobs_screen = JobsScreen()
-        self._run_screen: RunScreen | None = None
-        self._run_id: str | None = None
         self._following = Following(
             workbench,
             heard_jobs=self._jobs_heard,
             heard_run=self._run_heard,
-            heard_log=self._log_heard,
+            heard_log=lambda job_id, data: self._open_run.show_log(job_id, data),
             trouble=self._trouble_heard,
-            is_open=lambda job_id: job_id == self._run_id or self._sweeps.follows(job_id),
+            is_open=lambda job_id: job_id == self._open_run.job_id or self._sweeps.follows(job_id),
         )
         self._linking = Linking(self, workbench, self._following, clock, self._say)
+        self._open_run = RunWatching(self, workbench, self._following, clock, self._run_closed)
         self._sweeps = SweepWatching(self, workbench, self._following, clock)
         self._watching = Watching(self, workbench, self._following, clock, self._say, self._jobs_heard)
         self._sessions = SessionsOnScreens(self, workbench.desk, clock, self._say)
+        self._doing = Doing(
+            self,
+            workbench,
+            self._linking,
+            self._say,
+            heard=self._jobs_changed,
+            show=self._done_with,
+            recipes=recipes,
+        )
         self.register_theme(THEME)
         self.theme = THEME.name
 
@@ -136,14 +142,6 @@ class WorkbenchApp(App[None]):
     async def _follow_sessions(self) -> None:
         await self._sessions.follow()
 
-    @work(group="open run", exclusive=True)
-    async def _follow_run(self, job_id: str) -> None:
-        await self._following.open_run(job_id)
-
-    @work(group="log", exclusive=True)
-    async def _follow_log(self, job_id: str) -> None:
-        await self._following.log(job_id)
-
     # -- what was heard --------------------------------------------------------------------------
 
     def _jobs_heard(self) -> None:
@@ -153,15 +151,14 @@ class WorkbenchApp(App[None]):
             self._jobs = jobs
         self._tick()
 
+    def _jobs_changed(self) -> None:
+        self._jobs = self._workbench.jobs()
+        self._tick()
+
     def _run_heard(self, job_id: str) -> None:
         self._runs[job_id] = self._workbench.run(job_id)
-        if job_id == self._run_id:
-            self._draw_run()
+        self._open_run.heard(job_id)
         self._sweeps.draw()
-
-    def _log_heard(self, job_id: str, data: bytes) -> None:
-        if self._run_screen is not None and job_id == self._run_id:
-            self._run_screen.show_log(data)
 
     def _trouble_heard(self, asker: str, sentence: str) -> None:
         if not sentence:
@@ -177,9 +174,8 @@ class WorkbenchApp(App[None]):
             return
         if self.screen is self._jobs_screen:
             self._draw_jobs()
-        elif self.screen is self._run_screen:
-            self._draw_run()
         else:
+            self._open_run.draw()
             self._watching.draw(self._troubles.text)
             self._sweeps.draw()
         self._linking.draw()
@@ -193,142 +189,58 @@ class WorkbenchApp(App[None]):
         if asked := self._watching.asked_last():
             self._jobs_screen.show_polls(asked.profile, asked.pulse, self._clock())
 
-    def _draw_run(self) -> None:
-        if self._run_screen is not None and self._run_id is not None:
-            self._run_screen.show(self._view(self._run_id), self._clock())
-
-    def _view(self, job_id: str) -> RunView:
-        return RunView(self._workbench.job(job_id), self._workbench.run(job_id))
-
     # -- what is asked for -----------------------------------------------------------------------
 
     def on_open_run(self, message: OpenRun) -> None:
-        """Show a run, and follow it closely."""
-        from workbench.screens.run import RunScreen  # late: it brings plotext, and the first frame needs none
-
+        """Show a run or a sweep, and follow it closely."""
         try:
-            view = self._view(self._workbench.job(message.job_id).id)
+            job = self._workbench.job(message.job_id)
         except WorkbenchError as error:
             self._say(str(error), failed=True)
             return
-        if self._run_screen is not None and self._run_screen.is_attached:
-            self._run_screen.dismiss()
-        if isinstance(view.job, Sweep):
-            self._sweeps.open(view.job)
-            return
-        job_id = self._run_id = view.job.id
-        self._run_screen = RunScreen(view, self._clock())
-        self.push_screen(self._run_screen, self._run_closed(self._run_screen))
-        self._follow_run(job_id)
-        self._follow_log(job_id)
+        if isinstance(job, Sweep):
+            self._open_run.leave()
+            self._sweeps.open(job)
+        else:
+            self._open_run.open(job)
 
-    def _run_closed(self, screen: RunScreen) -> Callable[[None], None]:
-        def closed(_: None) -> None:
-            if self._run_screen is not screen:  # another one has taken its place
-                return
-            self._jobs_screen.select(self._run_id or "")
-            self._run_screen = self._run_id = None
-            self.workers.cancel_group(self, "open run")
-            self.workers.cancel_group(self, "log")
-            self._tick()
+    def _run_closed(self, job_id: str) -> None:
+        self._jobs_screen.select(job_id)
+        self._tick()
 
-        return closed
+    def _done_with(self, job: Job) -> None:
+        """Have the job at hand that something was done with."""
+        self._jobs_screen.select(job.id)
+        if self._open_run.job_id not in (None, job.id):
+            self.post_message(OpenRun(job.id))
 
     def on_new_run(self, message: NewRun) -> None:
         """Ask what to run."""
-        from workbench.recipes import recipes
-        from workbench.screens.submit import SubmitScreen
-
-        queues = self._workbench.queues
-        screen = SubmitScreen(
-            (self._recipes or recipes)(),
-            self._workbench.profiles(),
-            start_from=message.spec,
-            over=message.over,
-            resubmitted_from=message.resubmitted_from,
-            choices={name: queues.choices(name) for name in queues.profiles()},
-        )
-
-        def answered(answer: Submit | None) -> None:
-            if answer is not None:
-                self.post_message(answer)
-
-        self.push_screen(screen, answered)
+        self._doing.new_run(message)
 
     def on_submit(self, message: Submit) -> None:
         """Start a run."""
-        spec, before = message.spec, message.resubmitted_from
-        place = self._workbench.job(before).profile if before else message.profile
-        if before:
-            doing = self._workbench.resubmit(before, spec=spec)
-        else:
-            asked = SweepSpec(spec.run, message.over) if message.over else spec.run
-            doing = self._workbench.submit(asked, spec.resources, profile=place)
-        self._do(doing, "Started {}.", None if message.over else self._submit_later(spec, place, before))
+        self._doing.submit(message)
 
-    def _submit_later(
-        self, spec: JobSpec, profile: str | None, before: str | None = None
-    ) -> Callable[[], Job]:
-        """What submits a run when its host can be reached again."""
-        place = profile or self._workbench.profiles()[0]
-        return lambda: self._workbench.outbox.submit(spec, place, resubmitted_from=before)
-
-    @work(group="doing")
-    async def on_resubmit(self, message: Resubmit) -> None:
-        """Start a run again; what it had too little of, with more of it, if the person agrees."""
-        job = self._workbench.job(message.job_id)
-        try:
-            again = await self._workbench.again(job.id)
-        except WorkbenchError as error:
-            self._failed(error, self._submit_later(job.spec, job.profile, job.id))
-            return
-        if again.why:
-            from workbench.screens.again import AgainScreen
-
-            def answered(resources: Resources | None) -> None:
-                if resources is not None:
-                    self._start_again(job, resources, in_place=again.in_place)
-
-            self.push_screen(AgainScreen(job, again), answered)
-        else:
-            self._start_again(job, None, in_place=again.in_place)
-
-    def _start_again(self, job: Job, resources: Resources | None, *, in_place: bool) -> None:
-        if in_place:
-            self.post_message(Requeue(job.id, resources))
-            return
-        spec = replace(job.spec, resources=resources) if resources else None
-        later = self._submit_later(spec or job.spec, job.profile, job.id)
-        self._do(self._workbench.resubmit(job.id, spec=spec), f"Resubmitted {job.id} as {{}}.", later)
+    def on_resubmit(self, message: Resubmit) -> None:
+        """Start a run again, as is best for it."""
+        self._doing.resubmit(message)
 
     def on_requeue(self, message: Requeue) -> None:
         """Start a job again in its own folder."""
-        doing = self._workbench.requeue(message.job_id, resources=message.resources)
-        self._do(doing, "Requeued {}: it goes on in its own folder.")
+        self._doing.requeue(message)
 
     def on_hold(self, message: Hold) -> None:
         """Keep a job that waits from starting, or let it go."""
-        if self._workbench.job(message.job_id).status.held_by:
-            self._do(self._workbench.release(message.job_id), "{} may start again.")
-        else:
-            self._do(self._workbench.hold(message.job_id), "{} is held: h lets it go again.")
+        self._doing.hold(message)
 
     def on_cancel(self, message: Cancel) -> None:
-        """End a job, if the person says so again."""
-        from workbench.screens.confirm import ConfirmScreen
+        """End a job, after a question."""
+        self._doing.cancel(message)
 
-        job = self._workbench.job(message.job_id)
-        if job.state.is_over:
-            self._say(f"Job {job.id} is over already ({job.state.lower()}).", failed=True)
-            return
-
-        def answered(yes: bool | None) -> None:
-            if yes:
-                later = partial(self._workbench.outbox.cancel, job)
-                self._do(self._workbench.cancel(job.id), "Asked {} to end.", later)
-
-        question = f"End {job.id}, {plain(job.spec.name)}?\nWhat it has measured so far is kept."
-        self.push_screen(ConfirmScreen(question, "end it"), answered)
+    def action_find_runs(self) -> None:
+        """Look for runs that this machine does not know."""
+        self._doing.find_runs()
 
     def action_links(self) -> None:
         """Show the connections."""
@@ -405,29 +317,6 @@ class WorkbenchApp(App[None]):
                     f"{command.label}  ({command.key_text})", command.tip, _runner(owner, command.action)
                 )
         yield SystemCommand("theme", "Choose other colours", self.action_change_theme)
-
-    @work(group="doing")
-    async def _do(self, doing: Awaitable[Job], said: str, later: Callable[[], Job] | None = None) -> None:
-        """Wait for something asked of the workbench, and say how it went; `later` does it when it can be."""
-        try:
-            job = await doing
-        except WorkbenchError as error:
-            self._failed(error, later)
-            return
-        finally:
-            self._jobs = self._workbench.jobs()
-            self._tick()
-        self._say(said.format(job.id))
-        self._jobs_screen.select(job.id)
-        if self._run_id is not None and job.id != self._run_id:
-            self.post_message(OpenRun(job.id))
-
-    def _failed(self, error: WorkbenchError, later: Callable[[], Job] | None) -> None:
-        """Say it; or offer to wait, where the host could not be reached and so nothing has happened yet."""
-        if later is not None and isinstance(error, ConnectionFailed) and not isinstance(error, LinkLost):
-            self._linking.offer_later(error, later, self._jobs_heard)
-        else:
-            self._say(str(error), failed=True)
 
     def _say(self, sentence: str, *, failed: bool = False) -> None:
         if failed:

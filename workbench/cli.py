@@ -80,7 +80,7 @@ def _parser() -> argparse.ArgumentParser:
         action="store_true",
         help="all your jobs in the queues of the clusters, also those not started by this program",
     )
-    jobs.add_argument("--profile", metavar="NAME", help="with --all: of this cluster only")
+    jobs.add_argument("--profile", metavar="NAME", help="of this place only")
     _json(jobs)
 
     logs = commands.add_parser("logs", help="print the standard output and error of a job")
@@ -133,6 +133,17 @@ def _parser() -> argparse.ArgumentParser:
 
     runs = commands.add_parser("runs", help="list runs with their outcome, or show one with its result")
     runs.add_argument("job", metavar="JOB", nargs="?", help="id, or the beginning of it")
+    runs.add_argument(
+        "--find",
+        action="store_true",
+        help="first look in the work folder for runs that are not known here, as those of another machine "
+        "or of a store that was thrown away; submits nothing",
+    )
+    runs.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="of this place only; --find looks at the default profile's otherwise",
+    )
     _json(runs)
 
     compare = commands.add_parser("compare", help="set the results of several runs side by side")

@@ -110,6 +110,13 @@ JOBS = (
     Command("order", "o", "order", "Order by the next column", footer=False),
     Command("reverse", "O", "reverse", "Turn the order round", footer=False),
     Command("ask", "f5", "ask now", "Ask the schedulers now, whatever the pace", footer=False),
+    Command(
+        "app.find_runs",
+        "F",
+        "find runs",
+        "Look in the work folders for runs that were started from another machine; submits nothing",
+        footer=False,
+    ),
     Command("queue", "Q", "queue", "All your jobs in a cluster's queue, also those started by hand"),
 )
 QUEUE = (
@@ -146,6 +153,7 @@ RUN = (
     Command("smooth", "s", "smooth", "Smooth the lines, or draw every measurement"),
     Command("follow", "f", "follow", "Keep to the end of the log, or stay where you are"),
     *JOB,
+    Command("zoom", "z", "zoom", "Give one panel all the room, or show all of them again"),
     Command("panel('timing')", "1", "timing", "The chart of times", footer=False),
     Command("panel('error')", "2", "error", "The chart of errors", footer=False),
     Command("panel('results')", "3", "results", "The table of results", footer=False),
@@ -163,6 +171,7 @@ SWEEP = (
     Command("cancel", "c", "cancel", "End the selected member, after a question"),
     Command("cancel_all", "C", "cancel all", "End every member, after a question"),
     Command("copy_id", "y", "copy id", "Put the member's id on the clipboard", footer=False),
+    Command("zoom", "z", "zoom", "Give one panel all the room, or show all of them again"),
     Command("panel('members')", "1", "members", "The table of members", footer=False),
     Command("panel('chart')", "2", "chart", "The chart over what the sweep goes over", footer=False),
     Command("panel('results')", "3", "results", "The table of results, folded", footer=False),

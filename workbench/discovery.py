@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import PurePosixPath
 
 from workbench.errors import FileFailed, StoreError
@@ -37,10 +38,25 @@ async def unknown_jobs(
     async def read(path: str) -> list[Job]:
         async with reading:
             try:
-                return records_in(path, (await connection.read(path)).data)
+                return _placed(path, records_in(path, (await connection.read(path)).data))
             except (StoreError, FileFailed) as error:
                 log.warning("%s is left out: %s", path, error)
                 return []
 
     unknown = [path for path in paths if not is_known(PurePosixPath(path).parent.name)]
     return [job for jobs in await asyncio.gather(*map(read, unknown)) for job in jobs]
+
+
+def _placed(path: str, jobs: list[Job]) -> list[Job]:
+    """The jobs in the folder in which they were found, which may be mounted elsewhere on another host.
+
+    Raises:
+        StoreError: They are not the jobs of this folder, but of one that it was copied from.
+    """
+    folder = PurePosixPath(path).parent
+    placed = [
+        replace(job, folder=str(folder / str(job.part.index)) if job.part else str(folder)) for job in jobs
+    ]
+    if any(job.id != (f"{folder.name}.{job.part.index}" if job.part else folder.name) for job in jobs):
+        raise StoreError("It is of a run of another name: a copy.")
+    return placed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import shlex
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources as package_files
@@ -61,7 +62,7 @@ async def initialise(described: ClusterProfile, prompter: Prompter, *, asking: b
         "connection": described.connection,
         "host": described.host or None,
         "ssh_config": described.ssh_config or None,
-        **values_of(found, chooser, described.name, described.python),
+        **values_of(found, chooser, described.name, described.python or _python_here(described)),
     }
     changed = write_profile(path, described.name, values, chooser, sure=sure)
     return Written(described.name, str(path), values, chooser.taken, changed)
@@ -278,11 +279,16 @@ def _work_folder(folders: Sequence[Folder], chooser: Chooser) -> str | None:
     return paths[chooser.choose("Folder for runs, which nodes must see too", options)]
 
 
+def _python_here(described: ClusterProfile) -> str:
+    """The Python with which this program runs, where that is where the runs are."""
+    return sys.executable if described.connection == "local" else ""
+
+
 def _python(pythons: Sequence[Interpreter], chooser: Chooser, name: str, present: str) -> str | None:
     """The one that has the most of what is needed, by default."""
     ranked = sorted(pythons, key=_lacks)
     if present and not any(python.mace for python in ranked):
-        say(f"Python of runs: {plain(present)}, as before")
+        say(f"Python of runs: {plain(present)}, as until now")
         return present
     if not ranked:
         say(f"note: no Python was found; `mace-workbench doctor {name} --create-env` makes an environment.")

@@ -55,8 +55,10 @@ def find_recipe(
     elif path.suffix == _ENDING or path.is_file():
         try:
             text = path.read_text(encoding="utf-8")
-        except (OSError, UnicodeDecodeError) as error:
-            raise SpecRefused(f"The spec {path} cannot be read: {error}.") from error
+        except OSError as error:
+            raise SpecRefused(f"The spec {path} cannot be read: {error.strerror}.") from error
+        except UnicodeDecodeError as error:
+            raise SpecRefused(f"The spec {path} cannot be read: it is no text in UTF-8.") from error
     else:
         raise SpecRefused(f"There is no recipe {name_or_path!r}; there are: {', '.join(known)}.")
     try:

@@ -6,11 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
+from jobs.protocol import Json
 from workbench.model.finding import Finding
 from workbench.model.job import Job
 from workbench.model.record import job_record
 from workbench.model.run import Run
-from workbench.model.sweep import Sweep
+from workbench.model.sweep import Sweep, folded
 from workbench.model.sweep_result import fold
 from workbench.plain import plain
 from workbench.ports import StartEstimate
@@ -47,6 +48,18 @@ def estimate_text(estimate: StartEstimate, now: float) -> str:
     when = f"about {clock_time(estimate.starts_at, now)} (in {in_a_while(estimate.starts_at, now)})"
     where = estimate.partition or estimate.node
     return f"would start {when}" + (f" on {plain(where)}" if where else "")
+
+
+def found_text(found: Sequence[Job]) -> str:
+    """How many runs were found that were not known, a sweep as one."""
+    n_runs = len(folded(found))
+    if not n_runs:
+        return "All runs that are there are known already."
+    return (
+        "Found one run that was not known here."
+        if n_runs == 1
+        else (f"Found {n_runs} runs that were not known here.")
+    )
 
 
 def in_a_while(at: float | None, now: float) -> str:
@@ -149,14 +162,21 @@ def run_values(job: Job, run: Run) -> dict[str, Any]:
 
 def summary_table(summary: Mapping[str, Any]) -> str:
     """The result of a run: a table where the summary has `columns` and `rows`, else its keys and values."""
-    columns, rows = summary.get("columns"), summary.get("rows")
-    if not (isinstance(columns, list) and isinstance(rows, list)):
-        return table(("KEY", "VALUE"), [(plain(key), plain(value)) for key, value in summary.items()])
-    text = table([plain(name) for name in columns], [[plain(cell) for cell in row] for row in rows])
+    header, rows = cells_of(summary)
+    text = table([plain(name) for name in header], [[plain(cell) for cell in row] for row in rows])
     measured_on = summary.get("measured_on")
     if not isinstance(measured_on, Mapping):
         return text
     return f"{text}\n\nmeasured on {facts_of(measured_on)}"
+
+
+def cells_of(summary: Mapping[str, Json]) -> tuple[Sequence[Json], Sequence[Sequence[Json]]]:
+    """Header and rows of a summary, all of one length; its keys and values where it is no table."""
+    columns, rows = summary.get("columns"), summary.get("rows")
+    if not (isinstance(columns, list) and columns and isinstance(rows, list)):
+        return ("key", "value"), list(summary.items())
+    listed = [row if isinstance(row, list) else [row] for row in rows]
+    return columns, [[*row, *[None] * len(columns)][: len(columns)] for row in listed]
 
 
 def sweep_values(sweep: Sweep, runs: Mapping[str, Run]) -> dict[str, Any]:

@@ -6,10 +6,7 @@ known job and run in memory, the store beneath them, and asks the hosts only whe
 
 from __future__ import annotations
 
-import asyncio
-import logging
 import time
-from collections import defaultdict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -20,42 +17,35 @@ from jobs.sweep import SweepSpec
 from workbench import doctor, sweeps
 from workbench.again import Again, again
 from workbench.config import LOCAL, Config
-from workbench.discovery import JOB_FILE, unknown_jobs
 from workbench.environment import Environment, accel_requirements, create
 from workbench.errors import (
-    ConnectionFailed,
     NotAllowed,
-    SchedulerError,
-    SubmissionUnclear,
-    WorkbenchError,
 )
 from workbench.ledger import Ledger
 from workbench.model.finding import Finding
-from workbench.model.job import Job, JobSpec, JobState, JobStatus, Resources
+from workbench.model.job import Job, JobSpec, JobState, Resources
 from workbench.model.link import LinkStatus
-from workbench.model.record import job_to_json
 from workbench.model.run import Run
-from workbench.model.sweep import Sweep, is_of_sweep, progress_of, sweep_of
+from workbench.model.sweep import Sweep, progress_of, sweep_of
 from workbench.outbox import Outbox
 from workbench.patience import ASKED_FOR_S, waiting_for_link
+from workbench.polls import Polls
 from workbench.ports import Connection, FileChunk, Prompter
 from workbench.queues import Queues
 from workbench.recipes import find_spec, with_absolute_paths
 from workbench.remote.asking import NoPrompter
+from workbench.restarts import Restarts
 from workbench.run_files import RunFiles
 from workbench.scheduler_check import examine_scheduler
 from workbench.sessions.book import Book
 from workbench.sessions.desk import Desk
-from workbench.site import Site, Sites
+from workbench.site import Sites
 from workbench.store import Store
+from workbench.submissions import Submissions
 from workbench.sweeps import Sweeps
-
-log = logging.getLogger(__name__)
 
 STORE_FILE = "store.sqlite"
 _DEMO = "demo"
-_SUBMITTED_BY_OTHERS_S = 30.0
-"""How long a submission that this program does not make may be one that another program makes."""
 
 
 @asynccontextmanager
@@ -81,20 +71,21 @@ class Services:
     ) -> None:
         self._config = config
         self._store = store
-        self._clock = clock
         self._ledger = Ledger(store)
         self._sites = Sites(config, prompter or NoPrompter())
-        self.queues = Queues(config, self._sites, self._ledger, self._refresh_queue, clock)
-        """The user's jobs on the clusters, whoever has submitted them."""
         self._files = RunFiles(store, self._ledger, self._connected)
-        self.desk = Desk(self, self._sites.of, Book(config.state_folder), self._ledger.keep)
-        """Interactive sessions, and tunnels."""
-        self._sweeps = Sweeps(self._ledger, clock)
         self.outbox = Outbox(store, self._ledger, clock)
         """What waits for a host that cannot be reached."""
-        self._submitting = self._sweeps.submitting
-        self._searched: set[str] = set()
-        self._changing: defaultdict[str, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._submissions = Submissions(self._ledger, self._sites, clock)
+        self._sweeps = Sweeps(self._ledger, clock, self._submissions.under_way)
+        self._polls = Polls(
+            config, self._sites, self._ledger, self.outbox, self._submissions, self._sweeps, clock
+        )
+        self._restarts = Restarts(self, self._sites, self._ledger, self._submissions, self._sweeps)
+        self.queues = Queues(config, self._sites, self._ledger, self._polls.refresh_queue, clock)
+        """The user's jobs on the clusters, whoever has submitted them."""
+        self.desk = Desk(self, self._sites.of, Book(config.state_folder), self._ledger.keep)
+        """Interactive sessions, and tunnels."""
 
     # -- what is known ---------------------------------------------------------------------------
 
@@ -135,111 +126,11 @@ class Services:
 
     async def refresh(self) -> Sequence[Job]:
         """Ask the schedulers; the jobs that have changed, here or through another program."""
-        changed = {job.id: job for job in self._ledger.take_in_saved()}
-        failures = list(await self._carry_out_waiting())
-        for name in self._unsearched():
-            try:
-                changed |= {job.id: job for job in await self.rediscover(name)}
-            except WorkbenchError as error:
-                failures.append(error)
-        active = dict(self._ledger.active())
-        if self.queues.watched is not None:
-            active.setdefault(self.queues.watched, [])
-        for profile, jobs in active.items():
-            try:
-                changed |= {job.id: job for job in await self._refresh_profile(profile, jobs)}
-            except WorkbenchError as error:  # the other places are asked all the same
-                failures.append(error)
-        if failures:
-            raise failures[0]
-        return list(changed.values())
-
-    async def _carry_out_waiting(self) -> Sequence[WorkbenchError]:
-        """Do what was asked for while hosts could not be reached; what went wrong."""
-        self.outbox.reload()
-        failures: list[WorkbenchError] = []
-        for profile in dict.fromkeys(request.job.profile for request in self.outbox.requests()):
-            try:
-                failures += await self.outbox.carry_out(profile, self._submit_waiting, self._cancel_waiting)
-            except WorkbenchError as error:  # it goes on waiting
-                failures.append(error)
-        return failures
-
-    async def _submit_waiting(self, job: Job) -> None:
-        """Submit a job by the id under which it was asked for; that it was submitted before is recognised."""
-        site = await self._sites.reached(job.profile)
-        if job.id not in self._ledger:
-            folder = f"{site.work_folder}/runs/{job.id}"
-            self._ledger.keep(replace(job, folder=folder, status=JobStatus(JobState.SUBMITTING)))
-        if (known := self._ledger[job.id]).key is None and not known.state.is_over:
-            await self._submit(site, known)
-
-    async def _cancel_waiting(self, job: Job) -> None:
-        """End a job that was to be ended, where it has not ended by itself."""
-        site = await self._sites.reached(job.profile)
-        known = self._ledger.get(job.id, job)
-        if not known.state.is_over:
-            await site.scheduler.cancel(known)
-
-    def _unsearched(self) -> Sequence[str]:
-        """Profiles of this machine whose runs were not looked for yet: there, looking costs nothing."""
-        local = (name for name, described in self._config.profiles.items() if described.connection == "local")
-        return [name for name in local if name not in self._searched]
-
-    async def _refresh_queue(self, profile: str) -> None:
-        """Ask one scheduler for its queue, and so for our jobs in it."""
-        await self._refresh_profile(profile, self._ledger.active().get(profile, []))
-
-    async def _refresh_profile(self, profile: str, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Ask one scheduler; the jobs that have changed."""
-        changed = {job.id: job for job in await self._submitted_again(profile, jobs)}
-        statuses = await (await self._sites.of(profile)).scheduler.poll(jobs)
-        for job in jobs:
-            status = statuses.get(job.id)
-            if status is None or self._ledger[job.id] is not job:
-                continue
-            heard = replace(job, status=status, as_of=self._clock())
-            if self._ledger.heard(heard):
-                changed[job.id] = heard
-        return list(changed.values())
-
-    async def _submitted_again(self, profile: str, jobs: Sequence[Job]) -> Sequence[Job]:
-        """Jobs whose submission was cut short, and is now made or found; the others of them can wait."""
-        cut = [
-            job
-            for job in jobs
-            if job.key is None
-            and job.id not in self._submitting
-            and not self.outbox.holds(job.id)
-            and self._clock() - job.created_at > _SUBMITTED_BY_OTHERS_S
-            and self._config.profile(profile).scheduler == "slurm"
-        ]
-        for together in sweeps.by_submission(cut):
-            site = await self._sites.of(profile)
-            try:
-                if together[0].part is not None:
-                    await self._sweeps.submit_again(site, together)
-                else:
-                    await self._submit(site, together[0])
-            except SchedulerError as error:
-                log.warning("Job %s: %s", together[0].id, error)
-        return [self._ledger[job.id] for job in cut]
+        return await self._polls.refresh(self.queues.watched)
 
     async def rediscover(self, profile: str | None = None) -> Sequence[Job]:
-        """Find the jobs of a profile by their folders; those that were not known."""
-        site = await self._sites.of(profile)
-        found = await unknown_jobs(
-            site.connection,
-            site.work_folder,
-            lambda name: name in self._ledger or f"{name}.0" in self._ledger,
-        )
-        found = [
-            job if job.profile in self._config.profiles else replace(job, profile=site.profile.name)
-            for job in found
-        ]
-        self._ledger.keep_all(found)
-        self._searched.add(site.profile.name)
-        return found
+        """Find the jobs of a profile by their folders; those that were not known. Nothing is submitted."""
+        return await self._polls.rediscover(profile)
 
     async def fetch(self, job_id: str) -> bool:
         """Take in what is new of a run's events; true where anything was."""
@@ -284,7 +175,7 @@ class Services:
             spec = with_absolute_paths(spec)
         if isinstance(spec, SweepSpec):
             return await self._sweeps.submit(await self._sites.of(profile), spec, resources)
-        return await self._start(JobSpec(spec, resources), profile)
+        return await self._submissions.start(JobSpec(spec, resources), profile)
 
     async def start_demo(self) -> Job:
         """Start the demonstration on this machine; where it is going already, that one."""
@@ -300,15 +191,7 @@ class Services:
 
         A member of a sweep, and the failed ones of a whole sweep, go on in their own folders.
         """
-        if spec is None and is_of_sweep(self.job(job_id)):
-            return await self.requeue(job_id)
-        async with self._to_start_again(job_id) as job:
-            for other in self.jobs():
-                if other.resubmitted_from == job.id and not other.state.is_over:
-                    raise NotAllowed(
-                        f"Job {job.id} was resubmitted as {other.id}, which is {other.state.lower()}."
-                    )
-            return await self._start(spec or job.spec, job.profile, resubmitted_from=job.id)
+        return await self._restarts.resubmit(job_id, spec)
 
     async def again(self, job_id: str) -> Again:
         """How a job that is over is best started again, by all that its run has told."""
@@ -323,19 +206,7 @@ class Services:
 
     async def requeue(self, job_id: str, *, resources: Resources | None = None) -> Job:
         """Start a job that is over once more in its own folder, so that it goes on from there."""
-        async with self._to_start_again(job_id) as job:
-            site = await self._sites.of(job.profile)
-            if is_of_sweep(job):
-                await self._sweeps.resubmit(site, job, resources)
-                return self.job(job.id)
-            if resources is None or resources == job.spec.resources:
-                key = await site.scheduler.requeue(job)
-            else:
-                job = replace(job, spec=replace(job.spec, resources=resources))
-                command = await site.command(job.spec.run, f"{job.folder}/spec.json")
-                await site.connection.write(f"{job.folder}/{JOB_FILE}", job_to_json(job).encode())
-                key = await site.scheduler.requeue(job, *command)
-            return self._ledger.keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
+        return await self._restarts.requeue(job_id, resources)
 
     async def examine(self, profile: str | None = None) -> Sequence[Finding]:
         """Check that a profile has all that runs need."""
@@ -414,42 +285,6 @@ class Services:
             raise NotAllowed(f"{job.id} waits for the link to {job.profile}: nothing has run yet.")
         return job
 
-    async def _start(self, spec: JobSpec, profile: str | None, *, resubmitted_from: str | None = None) -> Job:
-        with waiting_for_link(ASKED_FOR_S):
-            site = await self._sites.reached(profile)
-        job_id = self._ledger.new_id()
-        job = self._ledger.keep(
-            Job(
-                id=job_id,
-                profile=site.profile.name,
-                folder=f"{site.work_folder}/runs/{job_id}",
-                spec=spec,
-                status=JobStatus(JobState.SUBMITTING),
-                created_at=self._clock(),
-                resubmitted_from=resubmitted_from,
-            )
-        )
-        return await self._submit(site, job)
-
-    async def _submit(self, site: Site, job: Job) -> Job:
-        """Have a job's files in its folder, and the job with its scheduler."""
-        self._submitting.add(job.id)
-        try:
-            argv, env = await site.command(job.spec.run, f"{job.folder}/spec.json")
-            files = {"spec.json": job.spec.run.to_json(), JOB_FILE: job_to_json(job)}
-            await asyncio.gather(  # one round trip
-                *(site.connection.write(f"{job.folder}/{name}", files[name].encode()) for name in files)
-            )
-            key = await site.scheduler.submit(job, argv, env)
-        except (ConnectionFailed, SubmissionUnclear):
-            raise  # it may be there or not: `refresh` submits it again, which starts nothing twice
-        except WorkbenchError as error:
-            self._ledger.keep(replace(job, status=JobStatus(JobState.FAILED, reason=str(error))))
-            raise
-        finally:
-            self._submitting.discard(job.id)
-        return self._ledger.keep(replace(job, key=key, status=JobStatus(JobState.PENDING)))
-
     async def _connected(self, job: Job) -> Connection:
         return (await self._sites.of(job.profile)).connection
 
@@ -460,15 +295,3 @@ class Services:
                 f"Job {job.id} does not wait ({job.state.lower()}): only a job that waits can be held."
             )
         return job
-
-    @asynccontextmanager
-    async def _to_start_again(self, job_id: str) -> AsyncIterator[Job]:
-        """A job that is over by the scheduler's newest word; two key presses come one after the other."""
-        named = self.job(job_id)
-        async with self._changing[named.part.sweep if named.part else named.id]:
-            await self.refresh()
-            job = self.job(named.id)
-            # Of a sweep the failed members alone start again, whatever the others do.
-            if not job.state.is_over and not isinstance(job, Sweep):
-                raise NotAllowed(f"Job {job.id} is not over ({job.state.lower()}): cancel it first.")
-            yield job

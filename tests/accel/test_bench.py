@@ -12,7 +12,7 @@ from torch import nn
 
 from accel.bench import GATE_ROUNDS, LABELLED, LEAST_WARM_UPS, MOST_WARM_UPS, Bench, run_benchmark, settled
 from accel.data import load_structures
-from accel.errors import ParityError, PlanError, StructureError
+from accel.errors import MissingBackend, ParityError, PlanError, StructureError
 from accel.measurement import (
     Advanced,
     BenchmarkResult,
@@ -26,6 +26,7 @@ from accel.plan import REFERENCE, Plan, named_plan
 from accel.prediction import Evaluator, Prediction
 from accel.reference import load_model
 from accel.systems import System, make_systems
+from accel.table import benchmark_notes, benchmark_record, benchmark_table
 
 SPRING = 3.0
 WRONG = replace(named_plan("reference"), name="wrong")
@@ -110,6 +111,13 @@ def test_a_reference_that_contradicts_itself_ends_the_benchmark() -> None:
     bench = Bench([(REFERENCE, Spring(lambda call: 0.001 * call))], repeats=1)
     with pytest.raises(ParityError, match="does not agree with itself"):
         bench.run([system()])
+
+
+def test_a_reference_without_an_answer_on_a_labelled_structure_ends_the_benchmark() -> None:
+    fails_after_the_gate = Spring(lambda call: 0.0 if call < 2 * GATE_ROUNDS else np.nan)
+    bench = Bench([(REFERENCE, fails_after_the_gate)], repeats=1)
+    with pytest.raises(ParityError, match="The reference itself fails on labelled structures"):
+        bench.run([system()], [Atoms("H")])
 
 
 def test_a_system_too_large_for_the_gpu_fails_that_plan_only() -> None:
@@ -319,3 +327,25 @@ def test_the_default_dtype_is_left_alone(model: nn.Module) -> None:
     systems = make_systems(model, load_structures("shipped:liquid"), [6])
     run_benchmark(model, [named_plan("reference-fp32")], systems, repeats=1)
     assert torch.get_default_dtype() == before
+
+
+def test_what_cannot_be_built_is_listed_with_its_reason_where_that_is_allowed(model: nn.Module) -> None:
+    systems = make_systems(model, load_structures("shipped:liquid"), [6])
+    plans = [named_plan(name) for name in ("oeq", "blocks-tf32", "reference-fp32")]
+    told: Told = []
+    result = run_benchmark(model, plans, systems, repeats=1, lenient=True, report=told.append)
+
+    table, notes = benchmark_table(result), benchmark_notes(result)
+    assert [(row[0], row[-1]) for row in table.rows] == [
+        ("reference", "passed"),
+        ("reference-fp32", "passed"),
+        ("oeq", "not built"),
+        ("blocks-tf32", "not built"),
+    ]
+    assert any(
+        note.startswith("oeq cannot be built here: OpenEquivariance has kernels for") for note in notes
+    )
+    assert any(isinstance(one, Noted) and "blocks-tf32 cannot be built" in one.message for one in told)
+    assert [one["plan"]["name"] for one in benchmark_record(result)["unbuilt"]] == ["oeq", "blocks-tf32"]
+    with pytest.raises(MissingBackend, match="OpenEquivariance"):
+        run_benchmark(model, plans, systems, repeats=1)

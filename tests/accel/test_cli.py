@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from accel.cli import main
+from accel.parity_table import PARITY_COLUMNS
 from accel.table import BENCHMARK_COLUMNS, PROFILE_COLUMNS
 from accel.tune_table import TUNE_COLUMNS
 
@@ -79,6 +80,17 @@ def test_a_plan_that_cannot_be_written_is_one_sentence(
     into = str(tmp_path / "file" / "mine.json")
     assert main(["tune", "h2co-small", "--out", into]) == 1
     assert f"The plan cannot be written to {into}: Not a directory" in capsys.readouterr().err
+
+
+def test_parity_prints_a_row_a_plan(capsys: pytest.CaptureFixture[str]) -> None:
+    plans = ["--plans", "swap,oeq", "--limit", "1", "--drift-steps", "8"]
+    assert main(["parity", "h2co-small", "shipped:test", *plans, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert tuple(record["table"]["columns"]) == PARITY_COLUMNS
+    rows = [dict(zip(PARITY_COLUMNS, row, strict=True)) for row in record["table"]["rows"]]
+    assert [(row["plan"], row["parity"]) for row in rows] == [("swap", "passed"), ("oeq", "not tried")]
+    assert rows[0]["force loss"] < 1e-9
+    assert abs(rows[0]["drift meV/atom/ps"]) < 1e-3
 
 
 def test_profile_prints_a_row_a_step(capsys: pytest.CaptureFixture[str]) -> None:

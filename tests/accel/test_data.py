@@ -167,7 +167,8 @@ def test_unknown_elements_are_named_with_those_that_are_known() -> None:
         check_elements(molecule("CH3CONH2"), [1, 6, 8], model="the model h2co-small")
 
     assert str(refusal.value) == (
-        "The structure C2H5NO has N (nitrogen), which the model h2co-small does not know (it knows H, C, O)."
+        "The structure C2H5NO has N (nitrogen), which the model h2co-small does not know (it knows H, C, O): "
+        "take other structures, or a model that was trained on these elements."
     )
 
 

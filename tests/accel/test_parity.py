@@ -1,14 +1,19 @@
+import json
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from ase import Atoms
 
+from accel.data import load_structures
 from accel.errors import ParityError, StructureError
 from accel.evaluator import CompiledEvaluator
-from accel.parity import check_parity
-from accel.plan import ROUNDING_FP32
+from accel.parity import check_parity, failures, measure_parity
+from accel.parity_table import PARITY_COLUMNS, parity_notes, parity_record, parity_table, run_parity
+from accel.plan import ROUNDING_FP32, Plan, build_evaluator, find_plans, named_plan
 from accel.prediction import Evaluator, Prediction
+from accel.reference import ReferenceEvaluator, load_model
 from tests.accel.random_models import liquid, random_model, structures
 
 TRIED_ON = ("a molecule", "a liquid", "a cell smaller than the cutoff", "a slab", "an isolated atom")
@@ -81,3 +86,63 @@ def test_a_flaw_is_found_and_named(model: object, flaw: str, named: str) -> None
 def test_parity_without_structures_is_refused(model: object) -> None:
     with pytest.raises(StructureError, match="at least one structure"):
         check_parity(CompiledEvaluator(model), model, [])  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("plan", ["swap", "swap-fp32", "cueq"])
+def test_what_stays_a_torch_module_is_held_to_the_gradient_of_a_force_loss(model: Any, plan: str) -> None:
+    evaluator = build_evaluator(model, named_plan(plan))
+    report = check_parity(
+        evaluator, model, [liquid(4), structures()["an isolated atom"]], budget=named_plan(plan).tolerance
+    )
+    assert report.force_loss is not None
+    assert report.force_loss < (1e-3 if plan == "swap-fp32" else 1e-11)
+
+
+def test_a_wrong_gradient_of_right_forces_is_found(model: Any) -> None:
+    evaluator = build_evaluator(model, named_plan("reference"))
+    assert isinstance(evaluator, ReferenceEvaluator)
+    linear = evaluator.model.interactions[1].linear  # type: ignore[union-attr,index]
+    inner = linear.forward
+    # Weights that training does not reach; energy and forces stay what they are.
+    linear.forward = lambda x: inner(x, linear.weight.detach())
+    with pytest.raises(ParityError, match=r"gradient of a force loss .* of its length"):
+        check_parity(evaluator, model, [liquid(4)])
+
+
+def test_the_drift_of_the_energy_is_judged_beside_the_references() -> None:
+    model = load_model("h2co-small")
+    molecule = load_structures("shipped:test")[0]
+    right = CompiledEvaluator(model)
+    report = check_parity(right, model, [molecule], drift_steps=40)
+    assert report.drift is not None
+    assert report.drift.no_worse
+
+    class Heating(CompiledEvaluator):
+        def evaluate(self, atoms: Atoms, *, stress: bool = False) -> Prediction:
+            found = super().evaluate(atoms, stress=stress)
+            # Forces along the motion: they do work that no energy pays for.
+            momenta = atoms.get_momenta()
+            return replace(found, forces=found.forces + 0.5 * momenta)
+
+    heated = measure_parity(Heating(model), model, [molecule], drift_steps=40)
+    assert "drift of the energy" in "; ".join(failures(heated, ROUNDING_FP32))
+
+
+def test_many_plans_are_judged_in_one_table(model: Any) -> None:
+    wrong = replace(named_plan("reference-fp32"), name="strict", tolerance=named_plan("exact").tolerance)
+    results = run_parity(model, [named_plan("swap"), wrong, *find_plans(["oeq"])], [liquid(4)])
+
+    table, notes = parity_table(results), parity_notes(results)
+    assert table.columns == PARITY_COLUMNS
+    assert [(row[0], row[-1]) for row in table.rows] == [
+        ("swap", "passed"),
+        ("strict", "failed"),
+        ("oeq", "not tried"),
+    ]
+    assert any(note.startswith("strict is not to be trusted here: energy error") for note in notes)
+    assert any("oeq was not tried: OpenEquivariance has kernels for CUDA" in note for note in notes)
+    assert (
+        json.loads(json.dumps(parity_record(results)))["plans"][0]["report"]["reference"]["n_structures"] == 1
+    )
+    with pytest.raises(StructureError, match="at least one structure"):
+        run_parity(model, [Plan("mine")], [])

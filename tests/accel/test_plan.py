@@ -19,6 +19,7 @@ from accel.plan import (
     Plan,
     build_evaluator,
     find_plan,
+    find_plans,
     named_plan,
 )
 from accel.reference import ReferenceEvaluator, load_model
@@ -99,6 +100,13 @@ def test_a_file_that_is_not_there_is_named() -> None:
         find_plan("gone.json")
 
 
+def test_all_stands_for_every_plan_that_is_not_a_choice_among_them() -> None:
+    every = find_plans(["fast", "all"])
+    assert every[0] == named_plan("fast")
+    assert sorted(plan.name for plan in every) == sorted(set(PLANS) - {"auto"})
+    assert find_plans(["swap", "reference"]) == [named_plan("swap"), REFERENCE]
+
+
 def test_an_unknown_technique_is_named(model: nn.Module) -> None:
     with pytest.raises(PlanError, match="the technique 'magic'; there are: mace"):
         build_evaluator(model, Plan("mine", "magic"))
@@ -107,7 +115,7 @@ def test_an_unknown_technique_is_named(model: nn.Module) -> None:
 def test_options_that_a_technique_does_not_have_are_refused(model: nn.Module) -> None:
     with pytest.raises(PlanError, match="has no option speed; it has none"):
         build_evaluator(model, Plan("mine", options={"speed": 11}))
-    with pytest.raises(PlanError, match="has no option speed; there are: backend, many_threads"):
+    with pytest.raises(PlanError, match="has no option speed; there are: backend, many_threads, cuda_graphs"):
         build_evaluator(model, Plan("mine", "compile", options={"speed": 11}))
     with pytest.raises(PlanError, match="many_threads should be of type bool, not 2"):
         build_evaluator(model, Plan("mine", "compile", options={"many_threads": 2}))

@@ -74,6 +74,17 @@ def test_own_times_add_up_to_the_whole_in_both_directions(
     assert result.unaccounted == pytest.approx(outside / (result.forward_ms + result.backward_ms))
 
 
+def test_gradients_are_described_as_the_tensors_are(model: nn.Module, steps: dict[str, Step]) -> None:
+    n_edges = to_graph(ATOMS, model)["edge_index"].shape[1]
+    convolution = steps["interactions.0.conv_tp"]
+    assert [tensor.shape for tensor in convolution.gradients_in] == [(n_edges, 512)]
+    # The first features depend on elements alone, so that no gradient goes to `x`.
+    handed_on = {tensor.name: tensor.shape for tensor in convolution.gradients_out}
+    assert handed_on == {"y": (n_edges, 16), "weight": (n_edges, 128)}
+    assert {tensor.dtype for tensor in (*convolution.gradients_in, *convolution.gradients_out)} == {"float32"}
+    assert steps["node_embedding"].gradients_in == steps["node_embedding"].gradients_out == ()
+
+
 def test_where_no_gradient_goes_there_is_no_backward_time(steps: dict[str, Step]) -> None:
     assert steps["node_embedding"].backward_ms is None
     assert steps["interactions.0.linear_up"].backward_ms is None
@@ -207,6 +218,16 @@ def test_a_tensor_that_is_not_contiguous_is_said_to_be_so() -> None:
         part(torch.zeros(4, 3).T)
     (layout,) = spans.layouts[""].inputs
     assert (layout.name, layout.shape, layout.strides, layout.contiguous) == ("x", (3, 4), (1, 3), False)
+
+
+def test_a_gradient_that_is_one_number_many_times_is_said_to_be_so() -> None:
+    model = Branching()
+    x = torch.ones(3, requires_grad=True)
+    with observed(model, layouts=True) as spans:
+        torch.autograd.grad(model(x), x)
+    (arrived,) = spans.layouts["d"].gradients_in
+    assert (arrived.shape, arrived.strides, arrived.contiguous) == ((3,), (0,), False)
+    assert [tensor.name for tensor in spans.layouts["d"].gradients_out] == ["x", "y"]
 
 
 def test_steps_that_do_not_nest_are_refused() -> None:

@@ -168,3 +168,24 @@ def test_the_model_itself_is_given_back_and_reference_leaves_it_alone() -> None:
     assert [type(module) for module in model.modules()] == kinds
     assert accelerate(model) is model
     assert [type(module) for module in model.modules()] != kinds
+
+
+@pytest.mark.parametrize(
+    "family", ["vectors", "density, repulsion and transform", "non-linear", "chebyshev radial basis"]
+)
+def test_a_whole_swapped_model_waits_for_no_device(family: str) -> None:
+    """The meta device has no values: whoever asks for one, for which a GPU has to be waited for, fails."""
+    model = random_model(**COVERED[family])
+    accelerate(model)
+    graph = {name: value.to("meta") for name, value in to_graph(liquid(4), model).items()}
+    model = model.to("meta")
+
+    forces = model(graph, compute_stress=True)
+    trained = model(graph, training=True)["forces"]
+    gradients = torch.autograd.grad((trained**2).sum(), list(model.parameters()), allow_unused=True)
+
+    assert forces["forces"].shape == (12, 3)
+    assert forces["stress"].shape == (1, 3, 3)
+    for parameter, gradient in zip(model.parameters(), gradients, strict=True):
+        assert gradient is None or (gradient.shape, gradient.device.type) == (parameter.shape, "meta")
+    assert sum(gradient is not None for gradient in gradients) > len(gradients) // 2

@@ -310,7 +310,7 @@ async def show_polls(user: _User, name: str) -> None:
         there.append(await timed.seconds_there())
     here = [all_of_it - asking for all_of_it, asking in zip(whole, command, strict=True)]
     title = f"poll, {len(jobs):,} jobs of ours, {_JOBS:,} in the queue"
-    show(f"{title}, the first", [first], "s", "–")
+    show(f"{title}, the first", [first], "s", "< 0.25 s")
     show(f"{title}, then", whole, "s", "< 0.25 s")
     show("… on the host (squeue, awk, gzip)", there, "s", "–")
     show("… and its way there and back", [a - b for a, b in zip(command, there, strict=True)], "s", "–")

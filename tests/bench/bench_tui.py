@@ -58,7 +58,7 @@ def starts(home: str, shown: str) -> list[float]:
 
 
 def fill(home: str) -> None:
-    """Keep ten thousand jobs in the store, a tenth of them waiting."""
+    """Keep ten thousand jobs in the store, all of them over."""
     config = load_config(environment(home))
     config.state_folder.mkdir(parents=True, exist_ok=True)
     store = Store(config.state_folder / STORE_FILE)

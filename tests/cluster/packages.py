@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 PACKAGES = (
+    "btrfs-progs",
     "iproute2",
     "iptables",
     "libpam-google-authenticator",
@@ -29,6 +30,8 @@ PACKAGES = (
 )
 BROWSER = ("chromium",)
 """For the tests that open a notebook in a real browser; the cluster itself needs none."""
+_APT = ("apt-get", "-qq", "-o", "DPkg::Lock::Timeout=600")
+"""Waits for whoever else is installing: a new machine may be at its updates."""
 
 
 def missing(packages: Sequence[str] = PACKAGES) -> Sequence[str]:
@@ -49,8 +52,8 @@ def install() -> Sequence[str]:
     if wanted:
         env = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         with _no_services_started():
-            subprocess.run(["apt-get", "update", "-qq"], env=env, check=True)
-            command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *wanted]
+            subprocess.run([*_APT, "update"], env=env, check=True)
+            command = [*_APT, "install", "-y", "--no-install-recommends", *wanted]
             subprocess.run(command, env=env, check=True)
     return wanted
 

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from tornado.websocket import WebSocketClientConnection, websocket_connect
+from websockets.asyncio.client import ClientConnection, connect
 
 from tests.waiting import until
 
@@ -22,14 +22,14 @@ _MOST_BYTES = 1 << 26
 class Tab:
     """One tab, at one address."""
 
-    def __init__(self, link: WebSocketClientConnection) -> None:
+    def __init__(self, link: ClientConnection) -> None:
         self._link = link
         self._numbers = itertools.count(1)
 
     async def _ask(self, method: str, **parameters: object) -> Any:
         number = next(self._numbers)
-        await self._link.write_message(json.dumps({"id": number, "method": method, "params": parameters}))
-        while (said := await self._link.read_message()) is not None:
+        await self._link.send(json.dumps({"id": number, "method": method, "params": parameters}))
+        async for said in self._link:
             answer = json.loads(said)
             if answer.get("id") == number:  # what it tells without being asked is of no interest
                 assert "result" in answer, answer
@@ -85,11 +85,8 @@ async def chromium(folder: Path) -> AsyncIterator[Tab]:
         start_new_session=True,
     )
     try:
-        link = await websocket_connect(await _address(folder), max_message_size=_MOST_BYTES)
-        try:
+        async with connect(await _address(folder), proxy=None, max_size=_MOST_BYTES, close_timeout=1) as link:
             yield Tab(link)
-        finally:
-            link.close()
     finally:
         os.killpg(process.pid, 9)
         await process.wait()

@@ -14,7 +14,8 @@ from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
-from tornado.websocket import WebSocketClosedError, WebSocketError, websocket_connect
+from websockets.asyncio.client import connect
+from websockets.exceptions import WebSocketException
 
 from tests.cluster.cluster import Cluster
 from tests.waiting import until
@@ -116,17 +117,14 @@ class Browser:
     async def run(self, kernel: str, code: str) -> str:
         """What a cell prints, over a websocket, as a notebook does it."""
         url = f"ws{self.base.removeprefix('http')}/api/kernels/{kernel}/channels?token={self.token}"
-        link = await websocket_connect(url)
         cell = secrets.token_hex(8)
         header = {"msg_id": cell, "msg_type": "execute_request", "username": "", "session": cell}
         content = {"code": code, "silent": False, "allow_stdin": False}
         rest = {"parent_header": {}, "metadata": {}, "buffers": [], "channel": "shell"}
         printed = ""
-        try:
-            await link.write_message(
-                json.dumps({"header": {**header, "version": "5.3"}, "content": content, **rest})
-            )
-            while (said := await link.read_message()) is not None:
+        async with connect(url, proxy=None, close_timeout=1) as link:
+            await link.send(json.dumps({"header": {**header, "version": "5.3"}, "content": content, **rest}))
+            async for said in link:
                 message = json.loads(said)
                 if message["parent_header"].get("msg_id") != cell:
                     continue
@@ -134,8 +132,6 @@ class Browser:
                     printed += message["content"]["text"]
                 if message["msg_type"] == "status" and message["content"]["execution_state"] == "idle":
                     return printed
-        finally:
-            link.close()
         raise ConnectionResetError("the websocket was closed")
 
     async def run_at_last(self, kernel: str, code: str) -> str:
@@ -144,7 +140,7 @@ class Browser:
         async def ask() -> str | None:
             try:
                 return await self.run(kernel, code)
-            except (OSError, WebSocketError, WebSocketClosedError, urllib.error.HTTPError):
+            except (OSError, WebSocketException):
                 return None
 
         return str(await until(ask, lambda printed: printed is not None))

@@ -32,10 +32,6 @@ def laptop(cluster: Cluster, tmp_path: Path) -> dict[str, str]:
     )
 
 
-# Of a web socket that was refused, as during an outage, tornado leaves the TCP connection to the collector.
-@pytest.mark.filterwarnings(
-    "ignore:Exception ignored in. <socket.socket:pytest.PytestUnraisableExceptionWarning"
-)
 async def test_the_story_of_a_day_with_a_notebook_on_a_node(laptop: dict[str, str], cluster: Cluster) -> None:
     async with opened(laptop, stops=False) as program:
         # In the morning: one key, in place of sintr, conda, jupyter, hostname, ssh -L and the token.

@@ -75,29 +75,38 @@ def test_threads_are_set_before_the_work_loads_anything(spec_path: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "said", "exit_code"),
     [
-        (MissingBackend("There is no such thing here."), "There is no such thing here."),
-        (MemoryError(), "The run needs more memory than there is: ask for more, or take a smaller system."),
-        (OSError(errno.ENOSPC, "No space left on device", "/scratch/x"), "No room is left for /scratch/x"),
+        (MissingBackend("There is no such thing here."), "There is no such thing here.", 1),
+        (
+            MemoryError(),
+            "The run needs more memory than there is: ask for more, or take a smaller system.",
+            1,
+        ),
+        (
+            OSError(errno.ENOSPC, "No space left on device", "/scratch/x"),
+            "No room is left for /scratch/x",
+            73,
+        ),
         (
             OSError(errno.EROFS, "Read-only file system", "/x"),
             "/x may not be written (Read-only file system)",
+            1,
         ),
-        (OSError(errno.EIO, "Input/output error", "/x"), "/x: Input/output error."),
-        (ModuleNotFoundError("No module named 'torch'", name="torch"), "cannot import torch"),
+        (OSError(errno.EIO, "Input/output error", "/x"), "/x: Input/output error.", 1),
+        (ModuleNotFoundError("No module named 'torch'", name="torch"), "cannot import torch", 1),
     ],
 )
 def test_an_error_that_was_foreseen_is_one_sentence(
-    spec_path: Path, error: Exception, said: str, caplog: pytest.LogCaptureFixture
+    spec_path: Path, error: Exception, said: str, exit_code: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     def work(spec: RunSpec, emit: Callable[[Body], object]) -> Outcome:
         raise error
 
-    assert main("benchmark", work, [str(spec_path)]) == 1
+    assert main("benchmark", work, [str(spec_path)]) == exit_code
     *_, failure, finish = bodies(spec_path.parent)
     assert said in failure.message
-    assert (finish.status, finish.exit_code) == ("failed", 1)
+    assert (finish.status, finish.exit_code) == ("failed", exit_code)
     assert not (spec_path.parent / "results.json").exists()
     assert [record.exc_info for record in caplog.records] == [None]
 
@@ -204,7 +213,7 @@ def test_a_disk_that_fills_up_ends_the_run_with_a_sentence(
         return OUTCOME
 
     with room_for(4000):
-        assert main("benchmark", work, [str(spec_path)]) == 1
+        assert main("benchmark", work, [str(spec_path)]) == 73
     assert "No room is left for" in caplog.text
     assert not (spec_path.parent / "results.json").exists()
     assert main("benchmark", succeed, [str(spec_path)]) == 0

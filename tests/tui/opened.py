@@ -4,22 +4,43 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 
+from textual.notifications import SeverityLevel
 from textual.pilot import Pilot
 from textual.screen import Screen
 
 from tests.tui.moment import NOW
 from tests.tui.recorded import RECIPES, RecordedWorkbench
 from tests.waiting import until
+from workbench import app
 from workbench.app import WorkbenchApp
 
 Hand = Pilot[None]
 SMALL, LARGE = (80, 24), (160, 50)
 
 
-def app_on(workbench: RecordedWorkbench, open_job: str | None = None) -> WorkbenchApp:
-    """With the clock standing still."""
-    return WorkbenchApp(workbench, open_job, clock=lambda: NOW, recipes=lambda: RECIPES)
+class RememberingApp(WorkbenchApp):
+    """The app, knowing what it has said: a notice is gone before a slow machine comes to look at it."""
+
+    CSS_PATH = str(Path(app.__file__).with_name("app.tcss"))
+
+    def __init__(self, workbench: RecordedWorkbench, open_job: str | None) -> None:
+        """With the clock standing still."""
+        super().__init__(workbench, open_job, clock=lambda: NOW, recipes=lambda: RECIPES)
+        self.said: list[str] = []
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        self.said.append(message)
+        super().notify(message, title=title, severity=severity, timeout=timeout, markup=markup)
 
 
 @asynccontextmanager
@@ -27,8 +48,7 @@ async def opened(
     workbench: RecordedWorkbench, open_job: str | None = None, *, size: tuple[int, int] = SMALL
 ) -> AsyncIterator[Hand]:
     """A hand on the keyboard of the running app."""
-    app = app_on(workbench, open_job)
-    async with app.run_test(size=size) as hand:
+    async with RememberingApp(workbench, open_job).run_test(size=size) as hand:
         await settled(hand)
         if open_job in workbench.known:
             await until_on(hand, "RunScreen")
@@ -69,12 +89,12 @@ async def until_gone(hand: Hand, text: str) -> None:
 
 async def settled(hand: Hand) -> None:
     """Wait until the schedulers were asked once and every chart shows what it was given."""
-    app = hand.app
-    assert isinstance(app, WorkbenchApp)
+    asking = hand.app
+    assert isinstance(asking, WorkbenchApp)
 
     async def ask() -> bool:
         await hand.pause()
-        return app.has_asked and charts_settled(app.screen)
+        return asking.has_asked and charts_settled(asking.screen)
 
     await until(ask)
 
@@ -104,11 +124,11 @@ async def press(hand: Hand, *keys: str) -> None:
 
 def drawn(hand: Hand) -> str:
     """The text on the screen, a line each."""
-    app = hand.app
-    lines = app.screen._compositor.render_strips()
+    lines = hand.app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip) for strip in lines)
 
 
 def notices(hand: Hand) -> list[str]:
     """What was said in notifications, oldest first."""
-    return [notification.message for notification in hand.app._notifications]
+    assert isinstance(hand.app, RememberingApp)
+    return hand.app.said

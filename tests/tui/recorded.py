@@ -78,6 +78,8 @@ class RecordedWorkbench:
 
     def __init__(self, profiles: Sequence[str] = ("local",)) -> None:
         self.known: dict[str, Job] = {}
+        self.elsewhere: list[Job] = []
+        """Of which only their folders know."""
         self.asked: list[tuple[str, str]] = []
         """What was asked for, by name and job."""
         self.trouble: WorkbenchError | None = None
@@ -171,6 +173,12 @@ class RecordedWorkbench:
     async def refresh(self) -> Sequence[Job]:
         self._ask("refresh", "")
         return []
+
+    async def rediscover(self, profile: str | None = None) -> Sequence[Job]:
+        self._ask("rediscover", profile or "")
+        found, self.elsewhere = self.elsewhere, []
+        self.known |= {job.id: job for job in found}
+        return found
 
     async def fetch(self, job_id: str) -> bool:
         if members := self.members(job_id):

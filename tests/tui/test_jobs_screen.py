@@ -263,3 +263,21 @@ async def test_of_ten_thousand_jobs_only_the_lines_that_have_changed_are_drawn_a
         workbench.change("j09999", JobState.COMPLETED)  # out of sight
         await until_drawn(hand, "✓ completed")
         assert drawn_again == [7, 7]
+
+
+async def test_runs_that_another_machine_has_started_are_looked_for_and_shown() -> None:
+    workbench = three()
+    workbench.elsewhere = [job("dddddd", JobState.COMPLETED, name="another machine's")]
+    async with opened(workbench) as hand:
+        await press(hand, "F")
+        await until_drawn(hand, "dddddd")
+        await press(hand, "F")
+        await until(lambda: _said(hand), lambda said: len(said) == 2)
+        assert notices(hand) == [
+            "Found one run that was not known here.",
+            "All runs that are there are known already.",
+        ]
+
+
+async def _said(hand: Hand) -> list[str]:
+    return notices(hand)

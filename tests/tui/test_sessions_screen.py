@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.tui.moment import NOW
-from tests.tui.opened import Hand, opened, press, until_on
+from tests.tui.opened import Hand, notices, opened, press, until_on
 from tests.tui.recorded import RecordedWorkbench
 from tests.tui.recorded_sessions import view
 from tests.waiting import until
@@ -116,4 +116,4 @@ async def _asked(workbench: RecordedWorkbench) -> list[tuple[str, str]]:
 
 
 async def _notes(hand: Hand) -> list[str]:
-    return [note.message for note in hand.app._notifications]
+    return notices(hand)

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from tests.tui.moment import NOW
-from tests.tui.opened import LARGE, SMALL, Hand, app_on, press, settled, still, until_drawn, until_on
+from tests.tui.opened import LARGE, SMALL, Hand, RememberingApp, press, settled, still, until_drawn, until_on
 from tests.tui.recorded import RecordedWorkbench, benchmark, failed, finished, job
 from tests.tui.recorded_queues import busy_cluster
 from tests.tui.recorded_sessions import view
@@ -132,4 +132,4 @@ def test_the_screen_looks_as_it_did(
             await until(all_told)
         await still(hand)
 
-    assert snap_compare(app_on(workbench, open_job), terminal_size=size, run_before=before)
+    assert snap_compare(RememberingApp(workbench, open_job), terminal_size=size, run_before=before)

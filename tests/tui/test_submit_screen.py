@@ -1,16 +1,20 @@
 from __future__ import annotations
 
 import asyncio
+from importlib import resources
 
 from textual.widgets import Input
 
+from accel.plan import PLANS
 from jobs.spec import BenchmarkParameters, RunSpec
 from tests.tui.moment import NOW
 from tests.tui.opened import LARGE, Hand, drawn, notices, opened, press, until_drawn, until_gone
 from tests.tui.recorded import RECIPES, RecordedWorkbench, job
 from workbench.errors import SchedulerError
+from workbench.messages import NewRun
 from workbench.model.job import JobSpec, JobState
 from workbench.ports import StartEstimate
+from workbench.screens.spec_fields import HELP
 
 
 def newest(workbench: RecordedWorkbench) -> RunSpec:
@@ -40,6 +44,35 @@ async def test_another_recipe_brings_its_own_fields() -> None:
         assert "size, atoms" in drawn(hand)
         await press(hand, "enter")
         assert newest(workbench) == RECIPES["shapes"]
+
+
+async def test_a_field_says_what_can_stand_in_it() -> None:
+    async with opened(RecordedWorkbench()) as hand:
+        await press(hand, "n")
+        assert "↵ starts it as they stand" in drawn(hand)
+        await write(hand, "model", "my.model")
+        await until_drawn(hand, HELP["model"])
+
+
+def test_what_a_field_says_is_true() -> None:
+    shipped = resources.files("accel.shipped") / "models"
+    assert all(folder.name in HELP["model"] for folder in shipped.iterdir() if folder.is_dir())
+    named = {
+        name
+        for plan in PLANS
+        for name in (plan, plan.removesuffix("-fp32"))
+        if name in HELP["parameters.plans"]
+    }
+    assert {plan.removesuffix("-fp32") for plan in PLANS} <= named
+
+
+async def test_what_a_sweep_goes_over_is_marked() -> None:
+    workbench = RecordedWorkbench()
+    swept = JobSpec(RunSpec(name="as it was"))
+    async with opened(workbench) as hand:
+        hand.app.post_message(NewRun(swept, over={"seed": (0, 1)}))
+        await until_drawn(hand, "seed, swept over")
+        assert "seed=0,1" in drawn(hand)
 
 
 async def test_changed_fields_are_in_what_is_started() -> None:

@@ -6,7 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from jobs.protocol import Accuracy, Body, Caution, Failure, Finish, Progress, Start, Timing
+from jobs.protocol import (
+    Accuracy,
+    Body,
+    Caution,
+    Epoch,
+    Failure,
+    Finish,
+    Progress,
+    Resource,
+    Result,
+    Start,
+    Timing,
+)
 from jobs.spec import RunSpec
 from tests.tui.opened import LARGE, SMALL, Hand, drawn, opened, press, settled, until_drawn
 from tests.tui.recorded import RecordedWorkbench, job
@@ -78,3 +90,28 @@ async def test_untrusted_text_is_obeyed_nowhere(text: str, size: tuple[int, int]
             await press(hand, key)
             nothing_gets_through(hand)
         await settled(hand)
+
+
+GARBAGE = (1e308, -1e308, 5e-324, 0.0, 1.0)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+async def test_numbers_that_are_no_measurements_are_drawn_like_any(first: int) -> None:
+    numbers = GARBAGE[first:]
+    workbench = RecordedWorkbench()
+    bodies: list[Body] = [Start("benchmark")]
+    for index, number in enumerate(numbers):
+        bodies += [
+            Progress(2**63 - 1 - index, -5 + index),
+            Accuracy(f"plan {index}", case="a", n_structures=1, force_rmse_mev_per_a=number),
+            *(Timing(f"plan {index}", value, "a", "timed", index, 2**63 - 1) for value in numbers),
+            Resource(number, number, number, number),
+            Epoch(index, metrics={"loss": number}),
+        ]
+    bodies.append(Result("results.json", {"columns": ["a", 2], "rows": [["x"], [number, {}, []], 5]}))
+    workbench.add(job("aaaaaa"), bodies)
+    async with opened(workbench, "aaaaaa", size=LARGE) as hand:
+        await until_drawn(hand, "ms, by evaluation")
+        for key in ("l", "s", "l", *"12345"):
+            await press(hand, key)
+            nothing_gets_through(hand)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
 import socket
 import subprocess
 import sys
@@ -91,6 +93,10 @@ def test_wrong_usage_is_told_on_standard_error_with_status_2(tmp_path: Path, arg
     ("arguments", "sentence"),
     [
         (["logs", "nothere"], "There is no job 'nothere'; `mace-workbench jobs` lists them."),
+        (["runs", ""], "There is no job ''; `mace-workbench jobs` lists them."),
+        (["runs", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
+        (["runs", "--find", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
+        (["jobs", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
         (["submit", "nothing"], "There is no recipe 'nothing'; there are: "),
         (["submit"], "Say what to run: "),
         (["submit", "demo", "--profile", "moon"], "There is no profile 'moon'; there are: local."),
@@ -113,6 +119,12 @@ def test_nothing_yet_is_an_empty_list(tmp_path: Path) -> None:
     told = program(tmp_path, "runs")
     assert (told.returncode, told.stdout) == (0, "")
     assert "`mace-workbench demo` starts one" in told.stderr
+
+
+def test_a_profile_of_this_machine_keeps_the_python_that_has_what_runs_need(tmp_path: Path) -> None:
+    told = program(tmp_path, "init", "here", "--connection", "local", "--yes", "--json")
+    assert told.returncode == 0, told.stderr
+    assert Path(json.loads(told.stdout)["values"]["python"]).parent == Path(sys.executable).parent
 
 
 def test_the_recipes_are_listed(tmp_path: Path) -> None:
@@ -155,6 +167,46 @@ def test_output_that_nobody_reads_any_more_is_no_error_message(tmp_path: Path) -
         ["sh", "-c", command], env=env, cwd=ROOT, capture_output=True, text=True, timeout=60
     )
     assert (told.stdout, told.stderr) == ("{", "")
+
+
+def test_screens_whose_terminal_is_gone_end_though_nobody_tells_them(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin", "TERM": "xterm-256color"}
+    with subprocess.Popen(
+        [sys.executable, "-m", "workbench"],
+        env=env,
+        cwd=ROOT,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,  # so that it is not the terminal of its session, which would be told
+    ) as screens:
+        os.close(theirs)
+        seen = b""
+        while b"No jobs yet" not in seen:
+            seen += os.read(ours, 1 << 16)
+        os.close(ours)
+        screens.wait(timeout=120)
+
+
+def test_output_that_finds_no_room_is_one_sentence(tmp_path: Path) -> None:
+    env = {"HOME": str(tmp_path), "PATH": "/usr/bin:/bin"}
+    command = [sys.executable, "-m", "workbench", "submit", "--list"]
+    with Path("/dev/full").open("w") as full:
+        told = subprocess.run(
+            command, env=env, cwd=ROOT, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    said = "mace-workbench: The output cannot be written: No space left on device.\n"
+    assert (told.returncode, told.stderr) == (1, said)
+
+
+def test_a_log_that_finds_no_room_is_not_complained_about(tmp_path: Path) -> None:
+    state = tmp_path / ".local/state/mace-workbench"
+    state.mkdir(parents=True)
+    (state / "mace-workbench.log").symlink_to("/dev/full")
+    (state / "store.sqlite").write_text("no store, which is a warning in the log")
+    told = program(tmp_path, "jobs")
+    assert (told.returncode, told.stderr) == (0, "No jobs yet: `mace-workbench demo` starts one.\n")
 
 
 def test_jobs_of_a_host_that_cannot_be_reached_are_listed_all_the_same(tmp_path: Path) -> None:

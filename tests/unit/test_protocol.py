@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jobs.protocol import (
     KINDS,
     MAX_LINE_BYTES,
+    MOST_LEVELS,
     PROTOCOL_VERSION,
     Body,
     Epoch,
@@ -139,6 +140,28 @@ def test_a_number_that_no_json_has_is_never_let_in_as_one(text: str) -> None:
     assert event is not None
     assert isinstance(event.body, Unknown) or event.body == Timing("p", None)
     assert decode(line.replace(b'"t":0', b'"t":%s' % text.encode())) is None
+
+
+@pytest.mark.parametrize("text", [b"NaN", b"-Infinity", b"1e999", b"9" * 400, b"-" + b"9" * 5000])
+def test_what_no_64_bits_hold_is_null_wherever_it_stands(text: bytes) -> None:
+    line = b'{"v":1,"seq":1,"attempt":1,"t":0,"kind":"epoch","epoch":1,"metrics":{"a":@,"b":[@]},"new":@}'
+    event = decode(line.replace(b"@", text))
+    assert event == Event(1, 1, 0.0, Epoch(1, metrics={"a": None, "b": [None]}), {"new": None})
+
+
+@pytest.mark.parametrize("levels", [1, MOST_LEVELS, MOST_LEVELS + 1, 900, 100_000])
+@pytest.mark.parametrize(("opens", "closes"), [(b"[", b"]"), (b'{"a":', b"}")])
+def test_a_line_that_nests_too_deep_is_no_event(levels: int, opens: bytes, closes: bytes) -> None:
+    nested = opens * (levels - 1) + b"1" + closes * (levels - 1)  # the event itself is the first level
+    event = decode(b'{"v":1,"seq":1,"attempt":1,"t":0,"kind":"new","deep":%s}' % nested)
+    assert (event is not None) == (levels <= MOST_LEVELS)
+
+
+def test_a_line_may_hold_many_lists_beside_each_other() -> None:
+    rows = [["plan", 1.5, {}]] * 500
+    event = decode(json.dumps({**json.loads(encode(progress(1))), "rows": rows}).encode())
+    assert event is not None
+    assert event.extra == {"rows": rows}
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,13 @@ def test_a_table_says_what_it_was_measured_on() -> None:
     assert text.splitlines()[-1] == "measured on model h2co-small · cpu · 1 thread · torch 2.13 · host n1"
 
 
+def test_a_table_whose_rows_are_ragged_is_cut_to_its_header() -> None:
+    text = report.summary_table({"columns": ["a", 2], "rows": [["x"], ["y", "z", "w"], 5, [[1], {}]]})
+    assert [line.split() for line in text.splitlines()] == [
+        ["a", "2"], ["x", "-"], ["y", "z"], ["5", "-"], ["[1]", "{}"],
+    ]  # fmt: skip
+
+
 def test_text_from_a_cluster_moves_no_cursor() -> None:
     text = report.summary_table({"columns": ["a\x1b[2Jb"], "rows": [["c\nd\re\x07"]]})
     assert text == "ab\nc�d�e�"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -108,6 +109,26 @@ async def test_a_job_is_found_by_its_folder_and_what_is_no_record_is_left_out(
         await services.refresh()
         assert [known.id for known in services.jobs()] == [job.id]
     assert "broken/job.json is left out" in caplog.text
+
+
+async def test_a_copy_of_a_runs_folder_is_not_taken_for_another_run(
+    config: Config, caplog: pytest.LogCaptureFixture
+) -> None:
+    job = a_job(config)
+    shutil.copytree(job.folder, Path(job.folder).with_name("copied"))
+    async with open_services(config) as services:
+        assert [found.id for found in await services.rediscover()] == [job.id]
+        assert await services.rediscover() == []
+    assert "copied/job.json is left out: It is of a run of another name: a copy." in caplog.text
+
+
+async def test_a_record_of_which_the_values_make_no_sense_is_left_out(config: Config) -> None:
+    job = a_job(config)
+    record = Path(job.folder) / "job.json"
+    record.write_text(record.read_text().replace('"created_at": 1.0', '"created_at": "[red]"'))
+    async with open_services(config) as services:
+        assert await services.rediscover() == []
+        assert services.jobs() == []
 
 
 async def test_the_log_is_read_from_an_offset_or_its_end(config: Config) -> None:

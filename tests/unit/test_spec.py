@@ -39,7 +39,8 @@ def instances(draw: st.DrawFn, /, kind: type[Any], **given_fields: Any) -> Any:
 @st.composite
 def specs(draw: st.DrawFn) -> RunSpec:
     kind: type[Parameters] = draw(st.sampled_from(list(EXPERIMENTS.values())))
-    spec = draw(instances(RunSpec, parameters=draw(instances(kind))))
+    threads, seed = draw(st.integers(1, 2**53)), draw(st.integers(0, 2**53))
+    spec = draw(instances(RunSpec, parameters=draw(instances(kind)), threads=threads, seed=seed))
     assert isinstance(spec, RunSpec)
     return spec
 
@@ -111,6 +112,8 @@ def test_what_is_left_out_takes_its_default() -> None:
         ('{"threads": true}', "The spec's threads should be of type int, not True"),
         ('{"threads": 1.5}', "The spec's threads should be of type int, not 1.5"),
         ('{"threads": null}', "The spec's threads should be of type int, not None"),
+        ('{"threads": 0}', "The spec's threads should be 1 or more, not 0"),
+        ('{"seed": -1}', "The spec's seed should be 0 or more, not -1"),
         ('{"name": 3}', "The spec's name should be of type str, not 3"),
         ('{"allow_pickle": 1}', "The spec's allow_pickle should be of type bool, not 1"),
         ('{"parameters": {"sizes": 5}}', "The spec's parameters.sizes should be a list, not 5"),

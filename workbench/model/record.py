@@ -47,6 +47,10 @@ def job_from_json(text: str | bytes) -> Job:
             )
         spec, status, key = record.pop("spec"), record.pop("status"), record.pop("key")
         part = record.pop("part", None)
+        if not isinstance(record["created_at"], int | float) or not isinstance(record["folder"], str):
+            raise StoreError(
+                "A job's record cannot be read (when it was made, or its folder, is no such thing)."
+            )
         return Job(
             spec=JobSpec(
                 run=RunSpec.from_json(json.dumps(spec["run"])), resources=Resources(**spec["resources"])

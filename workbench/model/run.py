@@ -143,9 +143,15 @@ class Run:
         return (now - began) * (progress.total - done) / (done - first)
 
     def _keep_pace(self, t: float, done: int) -> None:
-        """Remember how far it was when, of late: a pause to compile says nothing about the rest."""
+        """Remember how far it was when, of late: loading and compiling say nothing about the rest."""
+        if done <= 0:
+            return
         self._pace.append((t, done))
-        while len(self._pace) > 2 and t - self._pace[1][0] > _PACE_S:
+        while len(self._pace) > 2:
+            (first, _), (second, _) = self._pace[0], self._pace[1]
+            paused = second - first > _PACE_S and t - second >= _LEAST_PACE_S
+            if not paused and t - second <= _PACE_S:
+                break
             self._pace.popleft()
 
     def _begin_attempt(self, event: Event) -> None:

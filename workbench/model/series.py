@@ -2,8 +2,17 @@
 
 from __future__ import annotations
 
+import math
 from array import array
 from dataclasses import dataclass, field
+
+_MOST = 1e30
+"""What is larger is no measurement; cut to this, sums and ratios stay numbers that a chart can place."""
+
+
+def placed(value: float) -> float:
+    """The number as a chart can place it."""
+    return value if -_MOST < value < _MOST else math.copysign(_MOST, value)
 
 
 @dataclass(slots=True)
@@ -15,8 +24,8 @@ class Series:
 
     def append(self, x: float, y: float) -> None:
         """Add one point."""
-        self.xs.append(x)
-        self.ys.append(y)
+        self.xs.append(placed(x))
+        self.ys.append(placed(y))
 
     def __len__(self) -> int:
         return len(self.ys)

@@ -32,6 +32,8 @@ No jobs yet.
 Press  n  to choose an experiment and start it: the demo benchmark
 takes about a minute and needs nothing but this machine.
 
+Press  F  to look for runs that were started from another machine.
+
 Press  ?  for every key."""
 _NO_MATCH = "No job has all of these words. Press esc to see all jobs again."
 

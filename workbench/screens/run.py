@@ -90,6 +90,7 @@ class RunScreen(JobScreen):
         self._timing.show(run)
         self._error.show(run)
         self._results.show(job, run)
+        self.set_class(run.result is not None, "-finished")  # from then on the table needs its room
         self._resources.show(run)
         self._provenance.show(job, run, self._timing.case)
 
@@ -119,6 +120,10 @@ class RunScreen(JobScreen):
     def action_follow(self) -> None:
         """Keep to the end of the log, or stop."""
         self._log.toggle_following()
+
+    def action_zoom(self) -> None:
+        """One panel, or all of them; a narrow terminal never has room for more than one."""
+        self.toggle_class("-zoomed")
 
     def action_panel(self, panel: str) -> None:
         """Show one panel."""

@@ -20,6 +20,21 @@ CLUSTER = ("partition", "qos", "account", "gpus", "dependency")
 """What only a cluster's scheduler is asked for; by the names in `Resources`."""
 _PARAMETERS = "parameters."
 _BETWEEN = "; "
+_SWEPT = ", swept over"
+HELP = {
+    SWEEP: "a run for each combination: model=h2co-small,h2co-medium; seed=0..4",
+    "model": "h2co-small, h2co-medium, a folder with weights, or your own .model",
+    "allow_pickle": "yes for a .model file, which can run any code that is in it",
+    "device": "cpu; or cuda, where the node has a GPU",
+    "threads": "cores of one run",
+    "parameters.plans": "reference, swap, compile (also as swap-fp32 …), exact, fast, auto",
+    "parameters.skip": "techniques to leave out: compile takes minutes for each plan",
+    "parameters.structures": "shipped:liquid, or a file of your own, as ASE reads it",
+    "parameters.labelled": "shipped:test, or a file with energies and forces; empty for none",
+    "parameters.n_labelled": "0 for all of them",
+    TIME_LIMIT: "after which the job is ended",
+}
+"""What can stand in a line, where its name does not say so."""
 _SWEEP_HINT = "one run for each: seed=0..4; threads=1,2"
 _LABELS = {
     "name": "name",
@@ -57,10 +72,19 @@ def fields_of(spec: RunSpec, resources: Resources, over: Axes | None = None) -> 
     keys = [item.name for item in fields(RunSpec) if item.name != "parameters"]
     keys += [_PARAMETERS + item.name for item in fields(spec.parameters)]
     record = json.loads(spec.to_json())
-    lines = [SpecField(key, _label(key), _text(_value(record, key))) for key in keys]
-    axes = _BETWEEN.join(axis_text(key, values) for key, values in (over or {}).items())
+    over = over or {}
+    labels = {key: _label(key) + (_SWEPT if key in over else "") for key in keys}
+    first, *lines = [SpecField(key, labels[key], _text(_value(record, key))) for key in keys]
+    axes = _BETWEEN.join(axis_text(key, values) for key, values in over.items())
     sweep = SpecField(SWEEP, _label(SWEEP), axes, hint=_SWEEP_HINT)
-    return [*lines, sweep, *resource_fields(resources, chains=spec.goes_on), *cluster_fields(resources)]
+    # What a sweep goes over is asked for where it is seen, for it takes the place of what stands below.
+    return [
+        first,
+        sweep,
+        *lines,
+        *resource_fields(resources, chains=spec.goes_on),
+        *cluster_fields(resources),
+    ]
 
 
 def resource_fields(resources: Resources, *, chains: bool) -> list[SpecField]:

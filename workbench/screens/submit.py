@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.events import DescendantFocus
 from textual.screen import ModalScreen
 from textual.suggester import SuggestFromList
 from textual.widgets import Footer, Input, Label, OptionList, Select, Static
@@ -19,7 +20,7 @@ from workbench.messages import AskEstimate, Submit
 from workbench.model.job import JobSpec, Resources
 from workbench.model.queue import Choices
 from workbench.plain import plain
-from workbench.screens.spec_fields import CLUSTER, SWEEP, Axes, axes_in, fields_of, job_spec, problems
+from workbench.screens.spec_fields import CLUSTER, HELP, SWEEP, Axes, axes_in, fields_of, job_spec, problems
 
 _HINTS = {
     "partition": "the cluster's default",
@@ -28,6 +29,7 @@ _HINTS = {
     "gpus": "none",
     "dependency": "such as afterok:123",
 }
+_CHOOSE = "↑ ↓ choose, tab goes to the fields, ↵ starts it as they stand"
 _FIRST = "demo"
 """The recipe that a newcomer should meet first."""
 
@@ -87,12 +89,15 @@ class SubmitScreen(ModalScreen[Submit | None]):
                         compact=True,
                         id="profile",
                     )
+            yield Static(id="hint", markup=False)
             yield Static(id="estimate", markup=False)
             yield Static(id="problem", markup=False)
         yield Footer(show_command_palette=False, compact=True)
 
     async def on_mount(self) -> None:
         """Begin with the first recipe."""
+        self._say("estimate", "")
+        self._say("problem", "")
         self.query_one("#recipes", OptionList).focus()
 
     async def on_option_list_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
@@ -111,6 +116,11 @@ class SubmitScreen(ModalScreen[Submit | None]):
             for field in fields_of(self._base.run, self._base.resources, self._over)
         )
         self._offer()
+
+    def on_descendant_focus(self, event: DescendantFocus) -> None:
+        """Say what can stand in a line while somebody is on it."""
+        said = HELP.get(event.widget.name or "", "") if isinstance(event.widget, Input) else _CHOOSE
+        self.query_one("#hint", Static).update(said)
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Enter on a recipe starts it as its fields stand."""
@@ -192,7 +202,7 @@ class SubmitScreen(ModalScreen[Submit | None]):
         wrong = problems(self._base.run, texts)
         if wrong:
             key, sentence = next(iter(wrong.items()))
-            self.query_one("#problem", Static).update(sentence)
+            self._say("problem", sentence)
             self._inputs()[key].focus()
             return None
         return job_spec(self._base.run, self._base.resources, texts)
@@ -216,9 +226,14 @@ class SubmitScreen(ModalScreen[Submit | None]):
             self._say_estimate("")
 
     def _say_estimate(self, said: str, *, failed: bool = False) -> None:
-        line = self.query_one("#estimate", Static)
-        line.set_class(failed, "-refused")
-        line.update(plain(said))
+        self.query_one("#estimate").set_class(failed, "-refused")
+        self._say("estimate", plain(said))
+
+    def _say(self, where: str, said: str) -> None:
+        """On a line that takes no room while it says nothing."""
+        line = self.query_one(f"#{where}", Static)
+        line.update(said)
+        line.display = bool(said)
 
 
 def _choice(name: str, recipe: RunSpec | SweepSpec) -> tuple[str, JobSpec, Axes]:

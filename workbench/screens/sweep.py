@@ -137,6 +137,10 @@ class SweepScreen(JobScreen):
         """End every member."""
         self.post_message(Cancel(self.sweep.id))
 
+    def action_zoom(self) -> None:
+        """One panel, or all of them; a narrow terminal never has room for more than one."""
+        self.toggle_class("-zoomed")
+
     def action_panel(self, panel: str) -> None:
         """Show one panel."""
         self._show_panel(panel)

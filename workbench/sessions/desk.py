@@ -8,78 +8,27 @@ again and again by whatever program is open; what it leaves undone, the next tur
 from __future__ import annotations
 
 import asyncio
-import html
-import logging
-import secrets
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
+from collections.abc import Callable, Collection, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from jobs.spec import RunSpec, SessionParameters
-from workbench.errors import (
-    LinkLost,
-    NotAllowed,
-    NotFound,
-    SchedulerError,
-    SubmissionUnclear,
-    WorkbenchError,
-)
+from workbench.errors import NotAllowed, NotFound, SchedulerError, WorkbenchError
 from workbench.model.job import Job, JobState, Resources
-from workbench.model.session import Kernel, Session, SessionKind, SessionView
+from workbench.model.session import Session, SessionKind, SessionView
 from workbench.model.tunnel import Tunnel, TunnelStatus
-from workbench.ports import ByteStream, Workbench
-from workbench.remote.tunnels import WAIT_S, Forward, Reach
+from workbench.ports import Workbench
+from workbench.remote.tunnels import WAIT_S
 from workbench.sessions import sintr, vscode
 from workbench.sessions.attach import argv_of, on_terminal
 from workbench.sessions.book import Book
-from workbench.sessions.kernels import kernels
+from workbench.sessions.kernels import Kernels, ask
+from workbench.sessions.page import page_to
+from workbench.sessions.served import Served, SiteOf
+from workbench.sessions.starts import Starts, usual_resources
+from workbench.sessions.wanted_tunnels import WantedTunnels
 from workbench.sessions.way import Site, Way
-
-log = logging.getLogger(__name__)
-
-_ID_LETTERS = "23456789abcdefghjkmnpqrstuvwxyz"
-_ID_LENGTH = 4
-_KERNELS_EVERY_S = 10.0
-_KERNELS_S = 10.0
-"""How long Jupyter has to say which kernels there are."""
-_TOKEN_BYTES = 32
-_PAGE = """\
-<!doctype html>
-<meta charset="utf-8">
-<meta name="referrer" content="no-referrer">
-<meta http-equiv="refresh" content="0; url={url}">
-<title>{title}</title>
-<a href="{url}">{title}</a>
-"""
-
-
-@asynccontextmanager
-async def _channel(
-    site_of: Callable[[str | None], Awaitable[Site]], tunnel: Tunnel
-) -> AsyncIterator[ByteStream]:
-    site = await site_of(tunnel.profile)
-    async with site.connection.open_channel(tunnel.host, tunnel.port) as channel:
-        yield channel
-
-
-def _private_folder(site: Site, session: Session) -> str:
-    return f"{site.work_folder}/sessions/{session.id}"
-
-
-def _resources(site: Site) -> Resources:
-    """What a session asks for where the user says nothing."""
-    profile = site.profile
-    return Resources(time_limit_s=60 * profile.interactive_minutes, qos=profile.interactive_qos or None)
-
-
-def _may_wait(site: Site, session: Session, job: Job) -> bool:
-    """Whether a second job may be in the queue beside this one."""
-    resources, alone = job.spec.resources, site.profile.interactive_qos
-    return (
-        site.profile.scheduler == "slurm" and job.key is not None and not (alone and resources.qos == alone)
-    )
 
 
 class Desk:
@@ -88,7 +37,7 @@ class Desk:
     def __init__(
         self,
         workbench: Workbench,
-        site_of: Callable[[str | None], Awaitable[Site]],
+        site_of: SiteOf,
         book: Book,
         keep_job: Callable[[Job], Job],
         *,
@@ -99,12 +48,10 @@ class Desk:
         self._workbench = workbench
         self._site_of = site_of
         self._book = book
-        self._keep_job = keep_job
-        self._wait_s = wait_s
-        self._clock = clock
-        self._ways: dict[str, Way] = {}
-        self._forwards: dict[str, Forward] = {}
-        self._kernels: dict[str, tuple[float, tuple[Kernel, ...]]] = {}
+        self._served = Served(site_of, book, self._newest_job, wait_s=wait_s, clock=clock)
+        self._starts = Starts(workbench, site_of, book, keep_job, clock)
+        self._tunnels = WantedTunnels(book, self._served)
+        self._kernels = Kernels()
         self._troubles: dict[str, str] = {}
         self._seen: dict[str, tuple[str, str, float | None]] = {}
         """Of each session, the job and the start of it that its way was found for."""
@@ -118,14 +65,12 @@ class Desk:
 
     def view(self, session: Session) -> SessionView:
         """One of them as it is now, without asking anybody."""
-        forward, way = self._forwards.get(session.id), self._ways.get(session.id)
-        asked = self._kernels.get(session.id)
         return SessionView(
             session,
             self._job_of(session),
-            place=way.place if way else None,
-            tunnel=forward.status if forward else None,
-            kernels=asked[1] if asked else None,
+            place=self._served.place(session),
+            tunnel=self._served.status(session.id),
+            kernels=self._kernels.of(session),
             trouble=self._troubles.get(session.id, ""),
         )
 
@@ -146,15 +91,11 @@ class Desk:
 
     def tunnels(self) -> Sequence[tuple[Tunnel, TunnelStatus | None]]:
         """All that the user has opened, with how they do where it is this program that serves them."""
-        found = []
-        for tunnel in self._book.tunnels():
-            forward = self._forwards.get(tunnel.name)
-            found.append((tunnel, forward.status if forward else None))
-        return found
+        return self._tunnels.all()
 
     def served_elsewhere(self, name: str) -> int | None:
         """The other process that serves a session or tunnel; None where none does."""
-        return None if name in self._forwards else self._book.server_of(name)
+        return None if name in self._served else self._book.server_of(name)
 
     # -- sessions --------------------------------------------------------------------------------
 
@@ -172,44 +113,9 @@ class Desk:
         Raises:
             WorkbenchError: It was refused.
         """
-        site = await self._site_of(profile)
-        session = Session(
-            id="".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH)),
-            kind=kind,
-            profile=site.profile.name,
-            created_at=self._clock(),
-            token=secrets.token_urlsafe(_TOKEN_BYTES) if kind is SessionKind.JUPYTER else "",
-            page=page if kind is SessionKind.JUPYTER else "",
-            work_folder=work_folder,
+        return await self._starts.start(
+            kind, profile=profile, page=page, work_folder=work_folder, resources=resources
         )
-        if session.token:
-            # Before anything runs that wants it; in nothing but these two files, which are the user's own.
-            await site.connection.write(
-                f"{_private_folder(site, session)}/token", session.token.encode(), mode=0o600
-            )
-        return await self._submitted(site, session, resources or _resources(site))
-
-    async def _submitted(self, site: Site, session: Session, resources: Resources) -> Session:
-        """The session with a job."""
-        if session.kind is SessionKind.SINTR:
-            held, job = await sintr.start(site, session, resources)
-            self._keep_job(job)
-            return self._book.keep_session(held)
-        parameters = SessionParameters(
-            page=session.page,
-            work_folder=session.work_folder,
-            private_folder=_private_folder(site, session),
-            reach="hostname" if site.profile.notebook_reach == "hostname" else "127.0.0.1",
-        )
-        spec = RunSpec(parameters, name=f"{session.kind} session {session.id}")
-        try:
-            job = await self._workbench.submit(spec, resources, profile=session.profile)
-        except (LinkLost, SubmissionUnclear):
-            # It is finished by a later `refresh`: what follows must find the session to it.
-            job = next(job for job in self._workbench.jobs() if job.spec.run == spec)
-            self._book.keep_session(replace(session, job=job.id))
-            raise
-        return self._book.keep_session(replace(session, job=job.id))
 
     async def renew(self, session_id: str) -> Session:
         """Have it go on: at once where it has ended, else in a job that waits for the end of this one.
@@ -226,20 +132,9 @@ class Desk:
             if session.next_job or session.renews:
                 raise NotAllowed(f"Session {session.id} is renewed already: it goes on when its job ends.")
             if job.state.is_over:
-                return await self._renewed(session, job)
-            site = await self._site_of(session.profile)
-            if not _may_wait(site, session, job):
-                return self._book.keep_session(replace(session, renews=True))
-            assert job.key is not None
-            after = replace(job.spec.resources, dependency=f"afterany:{job.key.native_id}")
-            new = await self._submitted(site, session, after)
-            return self._book.keep_session(replace(new, job=session.job, next_job=new.job))
-
-    async def _renewed(self, session: Session, job: Job) -> Session:
-        """The session in a new job that runs as soon as it may."""
-        site = await self._site_of(session.profile)
-        resources = replace(job.spec.resources, dependency=None)
-        return await self._submitted(site, replace(session, renews=False, stopped=False), resources)
+                return await self._starts.renewed(session, job)
+            after = await self._starts.after(session, job)
+            return after or self._book.keep_session(replace(session, renews=True))
 
     async def stop(self, session_id: str) -> Session:
         """End it, and what was to follow it."""
@@ -259,7 +154,7 @@ class Desk:
 
     async def usual(self, profile: str | None) -> Resources:
         """What a session there asks for where the user says nothing."""
-        return _resources(await self._site_of(profile))
+        return usual_resources(await self._site_of(profile))
 
     async def busy_kernels(self, session: Session) -> int:
         """How many of its kernels compute now; 0 where nobody can say."""
@@ -267,10 +162,7 @@ class Desk:
         if session.kind is not SessionKind.JUPYTER or job is None or job.state is not JobState.RUNNING:
             return 0
         with suppress(WorkbenchError, TimeoutError):
-            way = self.way(session)
-            async with asyncio.timeout(_KERNELS_S), way.channel() as channel:
-                assert way.place is not None
-                return sum(one.busy for one in await kernels(channel, way.place.base_url, session.token))
+            return sum(kernel.busy for kernel in await ask(session, self._served.way(session)))
         return 0
 
     def forget(self, session_id: str) -> None:
@@ -287,8 +179,7 @@ class Desk:
 
     def page(self, session: Session) -> Path:
         """A file for a browser that leads to the session; its path may be on a command line, its URL not."""
-        url = html.escape(session.url, quote=True)
-        return self._book.write_page(session.id, _PAGE.format(url=url, title=f"Session {session.id}"))
+        return self._book.write_page(session.id, page_to(session))
 
     async def browse(self, session_id: str) -> None:
         """Show one in the user's browser, its token on no command line.
@@ -320,15 +211,7 @@ class Desk:
 
     def way(self, session: Session) -> Way:
         """To what its job runs."""
-        if session.id not in self._ways:
-
-            async def job() -> Job | None:
-                with suppress(WorkbenchError):  # what was heard last has to do
-                    await self._workbench.refresh()
-                return self._job_of(self.session(session.id))
-
-            self._ways[session.id] = Way(self._site_of, job)
-        return self._ways[session.id]
+        return self._served.way(session)
 
     # -- tunnels ---------------------------------------------------------------------------------
 
@@ -338,29 +221,11 @@ class Desk:
         Raises:
             NotAllowed: The target cannot be one.
         """
-        host, colon, port = target.rpartition(":")
-        if not colon or not port.isdigit() or not 0 < int(port) < 1 << 16 or host.startswith("-"):
-            raise NotAllowed(
-                f"{target!r} is no target of a tunnel: say HOST:PORT, or :PORT for the host itself."
-            )
-        wanted = Tunnel(
-            "", profile or self._workbench.profiles()[0], host or "127.0.0.1", int(port), local_port
-        )
-        for tunnel in self._book.tunnels():
-            if (tunnel.profile, tunnel.target) == (wanted.profile, wanted.target):
-                return self._book.keep_tunnel(replace(tunnel, local_port=local_port or tunnel.local_port))
-        name = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
-        return self._book.keep_tunnel(replace(wanted, name=name))
+        return self._tunnels.open(target, profile or self._workbench.profiles()[0], local_port)
 
     async def close_tunnel(self, name: str) -> Tunnel:
         """Want it no more."""
-        for tunnel in self._book.tunnels():
-            if tunnel.name == name:
-                await self._let_go(name)
-                self._book.forget_tunnel(name)
-                return tunnel
-        known = ", ".join(tunnel.name for tunnel in self._book.tunnels()) or "none"
-        raise NotFound(f"There is no tunnel {name!r}; there are: {known}.")
+        return await self._tunnels.close(name)
 
     # -- the turn --------------------------------------------------------------------------------
 
@@ -376,9 +241,9 @@ class Desk:
                     self._troubles[session.id] = str(error)
             tunnels = {one.name: one for one in self._book.tunnels() if only is None or one.name in only}
             for tunnel in tunnels.values():
-                await self._listen(tunnel)
-            for name in [name for name in self._forwards if name not in wanted and name not in tunnels]:
-                await self._let_go(name)
+                await self._served.listen(tunnel)
+            for name in [name for name in self._served.names() if name not in wanted and name not in tunnels]:
+                await self._served.let_go(name)
 
     async def _tend(self, session: Session) -> None:
         job = self._job_of(session)
@@ -388,9 +253,9 @@ class Desk:
             session = await self._go_on(session, job)
             job = self._job_of(session)
         if job is None or (job.state.is_over and session.stopped):
-            await self._let_go(session.id)
+            await self._served.let_go(session.id)
             return
-        if session.kind is SessionKind.JUPYTER and not await self._listen(session):
+        if session.kind is SessionKind.JUPYTER and not await self._served.listen(session):
             return  # another program sees to it
         if session.kind is not SessionKind.SINTR:
             await self._follow(session, job)
@@ -401,7 +266,7 @@ class Desk:
             return self._book.keep_session(replace(session, job=session.next_job, next_job=""))
         if session.renews and self._book.claim(session.id):
             try:
-                return await self._renewed(session, job)
+                return await self._starts.renewed(session, job)
             except SchedulerError:
                 # Asked for once, and refused: it is for the user to try again.
                 self._book.keep_session(replace(self.session(session.id), renews=False))
@@ -414,11 +279,9 @@ class Desk:
         start = (job.id, job.status.node, job.status.started_at)
         if self._seen.get(session.id) != start:
             if session.id in self._seen:
-                await way.forget()
-                if forward := self._forwards.get(session.id):
-                    forward.switch(way.channel)  # nothing comes from the old one any more
+                await self._served.moved(session)
             self._seen[session.id] = start
-            self._kernels.pop(session.id, None)
+            self._kernels.forget(session)
         if job.state is not JobState.RUNNING:
             await way.forget()
             return
@@ -426,56 +289,11 @@ class Desk:
             with suppress(NotAllowed):  # it is starting
                 await way.find()
         elif session.kind is SessionKind.JUPYTER:
-            await self._look_at_kernels(session, way)
-
-    async def _look_at_kernels(self, session: Session, way: Way) -> None:
-        now = asyncio.get_running_loop().time()
-        asked = self._kernels.get(session.id)
-        if asked is None or now - asked[0] >= _KERNELS_EVERY_S:
-            found: tuple[Kernel, ...] = ()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_KERNELS_S), way.channel() as channel:
-                    assert way.place is not None
-                    found = await kernels(channel, way.place.base_url, session.token)
-            self._kernels[session.id] = (now, found)
-
-    async def _listen(self, entry: Session | Tunnel) -> bool:
-        """Have the port of an entry open; false where another program has."""
-        name = entry.id if isinstance(entry, Session) else entry.name
-        if name in self._forwards:
-            return True
-        if not self._book.claim(name):
-            return False
-        label = f"Jupyter session {name}" if isinstance(entry, Session) else f"{entry.target}"
-        reach = self.way(entry).channel if isinstance(entry, Session) else self._reach(entry)
-        forward = Forward(label, reach, wait_s=self._wait_s, clock=self._clock)
-        port = await forward.listen(entry.local_port)
-        self._forwards[name] = forward
-        if port != entry.local_port:
-            if isinstance(entry, Session):
-                self._book.keep_session(replace(entry, local_port=port))
-            else:
-                self._book.keep_tunnel(replace(entry, local_port=port))
-        return True
-
-    def _reach(self, tunnel: Tunnel) -> Reach:
-        def reach() -> AbstractAsyncContextManager[ByteStream]:
-            return _channel(self._site_of, tunnel)
-
-        return reach
-
-    async def _let_go(self, name: str) -> None:
-        if forward := self._forwards.pop(name, None):
-            await forward.close()
-        if way := self._ways.pop(name, None):
-            await way.forget()
-        self._book.let_go(name)
+            await self._kernels.look(session, way)
 
     async def close(self) -> None:
         """Let go of every port; the sessions go on."""
-        for name in [*self._forwards, *self._ways]:
-            await self._let_go(name)
-        self._book.close()
+        await self._served.close()
 
     # -- jobs ------------------------------------------------------------------------------------
 
@@ -487,3 +305,8 @@ class Desk:
             return self._workbench.job(job_id)
         except NotFound:
             return None
+
+    async def _newest_job(self, session_id: str) -> Job | None:
+        with suppress(WorkbenchError):  # what was heard last has to do
+            await self._workbench.refresh()
+        return self._job_of(self.session(session_id))

@@ -2,18 +2,62 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from contextlib import suppress
 from typing import Any
 
 from workbench.errors import WorkbenchError
-from workbench.model.session import Kernel
+from workbench.model.session import Kernel, Session
 from workbench.ports import ByteStream
+from workbench.sessions.way import Way
 
 _MOST_BYTES = 1 << 22
+_EVERY_S = 10.0
+_ANSWER_S = 10.0
+"""How long Jupyter has to say which kernels there are."""
 
 
 class JupyterFailed(WorkbenchError):
     """A Jupyter server answered with something else than was asked for."""
+
+
+class Kernels:
+    """Of all sessions, as they were when their servers were asked last."""
+
+    def __init__(self) -> None:
+        self._asked: dict[str, tuple[float, tuple[Kernel, ...]]] = {}
+
+    def of(self, session: Session) -> tuple[Kernel, ...] | None:
+        """What was heard last; None before that."""
+        asked = self._asked.get(session.id)
+        return asked[1] if asked else None
+
+    def forget(self, session: Session) -> None:
+        """Its server is another one now."""
+        self._asked.pop(session.id, None)
+
+    async def look(self, session: Session, way: Way) -> None:
+        """Ask a server, if that is some time ago; one that does not answer has none to be seen."""
+        now = asyncio.get_running_loop().time()
+        asked = self._asked.get(session.id)
+        if asked is None or now - asked[0] >= _EVERY_S:
+            found: tuple[Kernel, ...] = ()
+            with suppress(TimeoutError):
+                found = await ask(session, way)
+            self._asked[session.id] = (now, found)
+
+
+async def ask(session: Session, way: Way) -> tuple[Kernel, ...]:
+    """The kernels of a session's server now.
+
+    Raises:
+        WorkbenchError: It cannot be reached, or does not say.
+        TimeoutError: It does not answer.
+    """
+    async with asyncio.timeout(_ANSWER_S), way.channel() as channel:
+        assert way.place is not None
+        return await kernels(channel, way.place.base_url, session.token)
 
 
 async def kernels(channel: ByteStream, base_url: str, token: str) -> tuple[Kernel, ...]:

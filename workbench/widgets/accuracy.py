@@ -10,6 +10,7 @@ from textual_plotext.plot import Plot
 
 from jobs.protocol import Accuracy
 from workbench.model.run import Run
+from workbench.model.series import placed
 from workbench.plain import plain
 from workbench.widgets.axes import log_ticks, number, tick
 from workbench.widgets.chart import Chart
@@ -45,10 +46,11 @@ class ErrorPanel(Chart):
 
     def draw(self, plot: Plot, width: int, height: int) -> str | None:
         """The rows from above, each with its number beside its mark."""
-        rows = self._rows[: max(1, height - _AXIS_LINES)]
+        rows = fitting(self._rows, max(1, height - _AXIS_LINES))
         left_out = len(self._rows) - len(rows)
-        self.border_subtitle = f"{left_out} more: a taller terminal shows them" if left_out else ""
-        errors = [row.force_rmse_mev_per_a for row in rows]
+        self.border_subtitle = f"{left_out} more: z, or a taller terminal" if left_out else ""
+        measured = [row.force_rmse_mev_per_a for row in rows]
+        errors = [None if error is None else placed(error) for error in measured]
         positive = [error for error in errors if error and error > 0]
         if not rows:
             return "No error has been measured yet."
@@ -86,6 +88,12 @@ def worst_by_plan(run: Run) -> list[Accuracy]:
             worst[plan, against] = accuracy
     plans = plans_of(run)
     return sorted(worst.values(), key=lambda row: (plans.index(row.plan), row.against != "reference"))
+
+
+def fitting(rows: Sequence[Accuracy], most: int) -> list[Accuracy]:
+    """As many rows as there is room for; what the reference says of each plan comes before all else."""
+    first = sorted(range(len(rows)), key=lambda index: (rows[index].against != "reference", index))
+    return [rows[index] for index in sorted(first[:most])]
 
 
 def _error(accuracy: Accuracy) -> float:

@@ -18,7 +18,7 @@ class LogTail(ScrollView, can_focus=True):
     """Lines that are drawn as they are seen; keeps to the end while it follows."""
 
     DEFAULT_CSS = """
-    LogTail { background: $background; scrollbar-size-horizontal: 1; }
+    LogTail { background: $background; scrollbar-size-horizontal: 1; padding: 0 0 0 1; }
     """
 
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:

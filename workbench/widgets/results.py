@@ -14,8 +14,11 @@ from workbench.model.job import Job
 from workbench.model.run import Run
 from workbench.plain import plain
 from workbench.provenance import facts_of
+from workbench.report import cells_of
 from workbench.widgets.axes import number
 
+_OTHERWISE = ("model", "date", "load_average")
+"""What a table says in another way, or of another moment, than its run."""
 _TO_COME = "The table comes when the run has finished."
 _ENDED_WITHOUT = "This run ended without a table of results."
 
@@ -25,7 +28,14 @@ class ResultsPanel(Vertical):
 
     DEFAULT_CSS = """
     ResultsPanel {
-        & > DataTable { height: 1fr; }
+        & > DataTable {
+            height: 1fr;
+            & > .datatable--fixed { background: $surface; color: $text; }
+            & > .datatable--fixed-cursor, &:focus > .datatable--fixed-cursor {
+                background: $primary-muted;
+                color: $text;
+            }
+        }
         & > Static { height: auto; max-height: 4; padding: 0 1; color: $text-muted; }
     }
     """
@@ -33,7 +43,7 @@ class ResultsPanel(Vertical):
     def __init__(self, *, id: str | None = None, classes: str | None = None) -> None:
         super().__init__(id=id, classes=classes)
         self._shown: tuple[Mapping[str, Json] | None, bool] = (None, False)
-        self._table: DataTable[Text] = DataTable(cursor_type="row")
+        self._table: DataTable[Text] = DataTable(cursor_type="row", fixed_columns=1)
         self._below = Static(_TO_COME, markup=False)
 
     def compose(self) -> ComposeResult:
@@ -59,25 +69,27 @@ class ResultsPanel(Vertical):
         self.set_class(summary is not None, "-filled")
         if summary is None:
             self._below.update(_ENDED_WITHOUT if over else _TO_COME)
+            self._below.display = True
             return
-        header, rows = rows_of(summary)
-        whole = [[*row, *[None] * len(header)][: len(header)] for row in rows]
+        header, rows = cells_of(summary)
         for index, name in enumerate(header):
-            self._table.add_column(_cell(name, text=_is_text(whole, index)))
-        for row in whole:
-            self._table.add_row(*(_cell(cell, text=_is_text(whole, i)) for i, cell in enumerate(row)))
-        self._table.move_cursor(row=min(chosen, len(whole) - 1))
-        told = summary.get("measured_on")
-        facts = facts_of(told) if isinstance(told, Mapping) else plain(told or "")
-        self._below.update(f"Measured on: {facts}" if facts else "")
+            self._table.add_column(_cell(name, text=_is_text(rows, index)))
+        for row in rows:
+            self._table.add_row(*(_cell(cell, text=_is_text(rows, i)) for i, cell in enumerate(row)))
+        self._table.move_cursor(row=min(chosen, len(rows) - 1))
+        measured_on = _measured_on(summary, run)
+        self._below.update(measured_on)
+        self._below.display = bool(measured_on)
 
 
-def rows_of(summary: Mapping[str, Json]) -> tuple[Sequence[Json], Sequence[Sequence[Json]]]:
-    """Header and rows of a summary; its keys and values where it is no table."""
-    columns, rows = summary.get("columns"), summary.get("rows")
-    if isinstance(columns, list) and isinstance(rows, list):
-        return columns, [row if isinstance(row, list) else [row] for row in rows]
-    return ("", "value"), [(key, value) for key, value in summary.items()]
+def _measured_on(summary: Mapping[str, Json], run: Run) -> str:
+    """What the table was measured on; nothing where the run has said so, for that stands below all panels."""
+    told = summary.get("measured_on")
+    if isinstance(told, Mapping):
+        if run.start and all(run.provenance.get(key) == told[key] for key in told if key not in _OTHERWISE):
+            return ""
+        told = facts_of(told)
+    return f"Measured on: {plain(told)}" if told else ""
 
 
 def _is_text(rows: Sequence[Sequence[Json]], column: int) -> bool:

@@ -184,8 +184,8 @@ class TimingPanel(Vertical):
         axis = "log" if chart.logarithmic else "linear"
         lines = "smooth lines" if chart.smooth else "every point"
         cases = cases_of(run)
-        where = f"{plain(self.case)} ({cases.index(self.case) + 1}/{len(cases)})" if cases else "-"
-        title = f"ms, by evaluation · {where} · {axis} axis, {lines}"
+        where = f" · {plain(self.case)} ({cases.index(self.case) + 1}/{len(cases)})" if cases else ""
+        title = f"ms, by evaluation{where} · {axis} axis, {lines}"
         if title != self._title:
             self._title = title
             self.border_title = Text(title)

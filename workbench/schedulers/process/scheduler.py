@@ -113,6 +113,10 @@ class ProcessScheduler:
         """Ask a job to end."""
         await self._ask("cancel", [_request(job)])
 
+    async def recognised(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Runs whose folders were found: what they are is in those folders, where a poll looks."""
+        return jobs
+
     async def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """What is known of these jobs; one command."""
         if not jobs:

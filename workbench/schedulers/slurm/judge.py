@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 
 from workbench.model.job import Job, JobState, JobStatus
-from workbench.model.queue import QueueEntry
+from workbench.model.queue import QueueEntry, held_by
 from workbench.schedulers.slurm.parse import AccountEntry, Answer, Sentinel
 from workbench.schedulers.slurm.states import ending, explained
 
@@ -47,7 +48,8 @@ class Judge:
                 statuses[job.id] = known[1]
                 self._going_on[job.id] = known
                 continue
-            absent_s = self.absences.seconds(job.id, is_absent(job, answer), now)
+            absent = not entries and is_absent(job, answer)
+            absent_s = self.absences.seconds(job.id, absent, now)
             status = status_of(job, answer, absent_s=absent_s, offset=self.offset)
             if status is not None:
                 statuses[job.id] = status
@@ -99,6 +101,8 @@ def entries_of(job: Job, answer: Answer) -> Sequence[QueueEntry]:
     else:
         named = answer.of_task(job.key.native_id.partition("_")[0], job.part.index)
     # A site may put words of its own into comments: only another job's token tells against it.
+    if len(named) == 1 and named[0].token.startswith(ours):
+        return named  # as a rule; of ten thousand jobs, none is looked at twice
     return [entry for entry in named if entry.token.startswith(ours) or not entry.token.startswith("mw:")]
 
 
@@ -143,13 +147,14 @@ def status_of(job: Job, answer: Answer, *, absent_s: float = 0.0, offset: float 
         offset: Added to the host's times to make them ours.
     """
     entries = entries_of(job, answer)
+    status = _from_queue(entries, offset) if entries else None
+    if status is not None and not status.state.is_over:
+        return status
     sentinel = sentinel_of(job, answer.sentinels)
     account = account_of(job, answer.accounts)
-    if entries:
-        status = _from_queue(entries)
-        if status.state.is_over:
-            status = _completed(status, account, sentinel)
-    elif account is not None and (account.state.is_over or sentinel is None):
+    if status is not None:
+        return _completed(status, account, sentinel)
+    if account is not None and (account.state.is_over or sentinel is None):
         status = _from_account(account)
         if account.state.is_over:
             status = _completed(status, account, sentinel)
@@ -190,28 +195,48 @@ def _rest_of_array(job: Job, answer: Answer) -> JobStatus | None:
     return None
 
 
-def _from_queue(entries: Sequence[QueueEntry]) -> JobStatus:
+def _from_queue(entries: Sequence[QueueEntry], offset: float = 0.0) -> JobStatus:
     """Of an array the part that is furthest from its end speaks for it."""
-    entry = min(entries, key=lambda each: _URGENCY.get(each.state, len(_URGENCY)))
-    waits = entry.state == JobState.PENDING
-    over = entry.state.is_over
-    return JobStatus(
-        state=entry.state,
-        reason=_reason(entry),
-        started_at=None if waits else entry.started_at,
-        ended_at=entry.ended_at if over else None,
-        node=entry.node,
-        expected_start_at=entry.started_at if waits else None,
-        held_by=entry.held_by,
+    entry = entries[0] if len(entries) == 1 else min(entries, key=_urgency)
+    return _said_of(
+        entry.state, entry.said_state, entry.reason, entry.started_at, entry.ended_at, entry.node, offset
     )
 
 
-def _reason(entry: QueueEntry) -> str:
-    if entry.state.is_over:
-        return ending(entry.state, entry.said_state)
-    if entry.state == JobState.UNKNOWN:
-        return f"Slurm says {entry.said_state}"
-    return explained(entry.reason) if entry.state in (JobState.PENDING, JobState.SUSPENDED) else ""
+def _urgency(entry: QueueEntry) -> int:
+    return _URGENCY.get(entry.state, len(_URGENCY))
+
+
+@lru_cache(maxsize=4096)
+def _said_of(
+    state: JobState,
+    said_state: str,
+    reason: str,
+    started_at: float | None,
+    ended_at: float | None,
+    node: str,
+    offset: float,
+) -> JobStatus:
+    """What the queue says of a job; thousands of them may wait for the same reason."""
+    waits = state == JobState.PENDING
+    status = JobStatus(
+        state=state,
+        reason=_reason(state, said_state, reason),
+        started_at=None if waits else started_at,
+        ended_at=ended_at if state.is_over else None,
+        node=node,
+        expected_start_at=started_at if waits else None,
+        held_by=held_by(reason) if waits else "",
+    )
+    return _shifted(status, offset)
+
+
+def _reason(state: JobState, said_state: str, reason: str) -> str:
+    if state.is_over:
+        return ending(state, said_state)
+    if state == JobState.UNKNOWN:
+        return f"Slurm says {said_state}"
+    return explained(reason) if state in (JobState.PENDING, JobState.SUSPENDED) else ""
 
 
 _URGENCY = {

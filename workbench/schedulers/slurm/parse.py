@@ -268,7 +268,7 @@ def _queue_entry(fields: Sequence[str]) -> QueueEntry:
     state = job_state(said)
     if said == "CONFIGURING":
         reason = said
-    reason = "" if reason in _NOTHING else reason
+    reason = _text(reason)
     return QueueEntry(
         native_id=native_id,
         tasks=_text(tasks),
@@ -317,6 +317,7 @@ def _accounts(text: str) -> Iterator[tuple[str, AccountEntry]]:
             yield from ((f"{array}_{task}", entry) for task in parse_tasks(tasks))
 
 
+@lru_cache(maxsize=256)
 def _whole(text: str) -> int | None:
     return int(text) if re.fullmatch(r"\d{1,9}", text, re.ASCII) else None
 

@@ -26,6 +26,7 @@ from workbench.model.sweep import sweep_of
 from workbench.ports import Connection, StartEstimate
 from workbench.schedulers.slurm.asking import ask, garbled
 from workbench.schedulers.slurm.desk import SlurmDesk
+from workbench.schedulers.slurm.found import recognised
 from workbench.schedulers.slurm.judge import Judge, token_prefix
 from workbench.schedulers.slurm.pace import Pace
 from workbench.schedulers.slurm.parse import (
@@ -101,6 +102,10 @@ class SlurmScheduler:
             member.id: replace(key, native_id=f"{key.native_id}_{part.index}")
             for member, part in zip(members, parts, strict=True)
         }
+
+    async def recognised(self, jobs: Sequence[Job]) -> Sequence[Job]:
+        """Runs whose folders were found, each as the job of Slurm that it is; nothing is submitted."""
+        return await recognised(self._connection, jobs, self._clock())
 
     async def poll(self, jobs: Sequence[Job]) -> Mapping[str, JobStatus]:
         """What is new of these jobs: one command, however many they are, or none while it is too early."""

@@ -90,14 +90,18 @@ _ENDED = {
     JobState.PREEMPTED: "it had to make way for another job: start it again, or take another QOS",
 }
 
+_NO_ROOM = "as where the disk is full or a quota used up: make room there, and start it again"
 _EXITS = {
     72: "its folder could not be entered on the node: look at the work folder, and start it again",
-    73: "its folder could not be written on the node: make room there, and start it again",
+    73: f"its folder could not be written on the node, {_NO_ROOM}",
+    120: f"its log could not be written on the node, {_NO_ROOM}",
     126: "its command could not be run: look at its log, and at `python` and `setup` of the profile",
     127: "its command was not found: look at its log, and at `python` and `setup` of the profile",
+    128 + 53: f"Slurm could not open its log in its folder on the node, {_NO_ROOM}",
     128 + 9: "it was killed (signal 9), as it happens where memory runs out: ask for more memory",
 }
-"""Of the batch script, and of the shell in it, where they say more than that it failed."""
+"""Of the batch script, of the shell in it, of Python (120) and of Slurm (0:53), where they say more than that
+it failed."""
 
 _NO_COMMANDS = "add the folder of Slurm's commands to PATH in ~/.bash_profile there, or set `scheduler`"
 _REFUSALS = (
