@@ -81,6 +81,8 @@ async def _followed(
         began = time.monotonic()
         kinds = await _strike(scene, 0.98 * seconds)
         took_s = time.monotonic() - began
+        while reader.n_events < N_EVENTS:  # the writer has a while to go
+            await reader.next_event()
         await wait_for(lambda: reader.has_all(writer))
         assert_nothing_lost_or_doubled(writer, reader, bench.folder / "state")
         # What a full disk has kept it from keeping, it reads again when it is started again.

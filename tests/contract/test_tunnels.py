@@ -12,7 +12,8 @@ import pytest
 
 from tests.cluster.cluster import Cluster
 from tests.contract.ssh import Answers, Laptop, by_asyncssh, by_openssh, by_paramiko
-from tests.waiting import until
+from tests.waiting import PATIENCE_S, until
+from workbench.patience import waiting_for_link
 from workbench.ports import ByteStream, Connection, Prompter
 from workbench.remote import asyncssh_connection
 from workbench.remote.link_keeper import LinkKeeper, Living, Pace
@@ -135,6 +136,8 @@ async def test_a_page_that_is_asked_for_while_the_link_is_down_says_so(
         supervised(laptop) as connection,
         forwarding(connection, cluster.laptop_address, web, wait_s=1) as forward,
     ):
+        with waiting_for_link(PATIENCE_S):
+            await connection.run(["true"])
         assert await got(forward) == _HEAD + _CONTENT
         try:
             await asyncio.to_thread(cluster.cut)
