@@ -30,7 +30,7 @@ bench: $(VENV)/dev ## Measure the workbench: start, keys, events, jobs, size
 	$(PYTHON) -m tests.bench
 
 bench-accel: $(VENV)/dev ## Measure the acceleration against mace-torch
-	$(PYTHON) -m tests.bench.bench_accel
+	$(PYTHON) -m tests.bench.bench_accel $(ARGS)
 
 chaos: $(VENV)/dev ## Cut the link to a cluster a thousand times, for HOURS=1 (root); prints figures
 	$(PYTHON) -m tests.cluster install

@@ -181,8 +181,8 @@ def _build(
             raise PlanError(f"The plan {plan.name} is there {names.count(plan.name)} times: name each once.")
         if plan.technique in skip and plan != REFERENCE:
             left_out.append(Unbuilt(plan, f"the technique {plan.technique} was left out on request."))
-    tried = [plan for plan in plans if plan not in [one.plan for one in left_out]]
-    built, unbuilt = build_all(model, tried, device, report)
+    gone = {one.plan.name for one in left_out}
+    built, unbuilt = build_all(model, [plan for plan in plans if plan.name not in gone], device, report)
     return built, (*left_out, *unbuilt)
 
 

@@ -67,11 +67,13 @@ class RunFiles:
         deadline = time.monotonic() + _FETCH_S
         async with followed.reading:
             changed = await self._replay(job, followed)
-            while time.monotonic() < deadline:
+            while True:  # one piece at least, or on a busy machine nothing would ever come
                 chunk = await self._next_piece(job, followed.decoder.offset)
                 if not chunk.data:
                     break
                 changed |= followed.run.apply_all(followed.decoder.feed(chunk.data, chunk.offset))
+                if time.monotonic() >= deadline:
+                    break
                 await asyncio.sleep(0)
         return changed
 

@@ -3,7 +3,7 @@
 A block holds atoms of one element that are numbered in a row, few enough that all that lies between
 two steps stays in cache. What a block's atoms carry is ordered by l, then atom, then m, so that a
 linear layer is one matrix product for each l. Its edges are numbered from 0 on; what belongs to an
-edge is a column, so that a vector takes as many edges at a time as it has numbers.
+edge is a column (`edge_lanes.column`), so that a vector takes as many edges at a time as it has numbers.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from accel.evaluator.compilation import inlined, step
+from accel.evaluator.compilation import inlined, kernel, step
+from accel.evaluator.edge_lanes import EDGES, KNOT_DATA, ROWS, column, data_of, store_knot_weights
 from accel.evaluator.harmonics import harmonics
 from accel.evaluator.lanes import aligned, fma, lanes_of, load, nothing, spread, store, width
 from accel.evaluator.lanes import ticks as ticks
@@ -22,8 +23,6 @@ if TYPE_CHECKING:
 
 BLOCK = 24
 """Atoms in a block: a multiple of `lanes.TILE_ROWS`."""
-_EDGES = 32
-"""Edges of a block are padded to a multiple of this: whole vectors in both precisions."""
 STEPS = ("edges", "messages", "linear", "contraction", "reverse contraction", "reverse linear",
          "reverse messages", "forces")  # fmt: skip
 """What `Work.ticks` counts, in this order."""
@@ -39,13 +38,13 @@ class Work(NamedTuple):
     sender: Any
     """[n], int64; where the sender's features begin."""
     knot: Any
-    """[n], int64; where the interval begins in a tile of the radial table."""
+    """[n], int64; the interval in the radial table."""
     unit: Any
     """[3, n], fp64."""
     distance: Any
     """[n], fp64."""
     weights: Any
-    """[12, n]; of the six knot data for the radial value, and for its slope."""
+    """[4 n_data, n]; of the data of two knots for the radial value, and for its slope."""
     y: Any
     """[n_y, n]; harmonics, and later the gradient by them."""
     matrix: Any
@@ -56,6 +55,8 @@ class Work(NamedTuple):
     """[3, n], fp64."""
     radial: Any
     """[2, edge_channels]."""
+    partial: Any
+    """Sums over channels that are not finished (`scalar_convolution`)."""
     rows: Any
     """Summed messages, later their gradient: [Σ_l (2l+1) n_paths, edge_channels] for each atom."""
     contracted: Any
@@ -81,7 +82,7 @@ class Work(NamedTuple):
 
 def make_work(layers: tuple[PackedLayer, ...], n_edges: int, max_ell: int, dtype: Any) -> Work:
     """Room for blocks of up to `n_edges` edges."""
-    n = -(-n_edges // _EDGES) * _EDGES
+    n = -(-n_edges // EDGES) * EDGES
 
     def of_block(numbers: Any) -> Any:
         return aligned(BLOCK * max(numbers(layer) for layer in layers), dtype)
@@ -95,12 +96,13 @@ def make_work(layers: tuple[PackedLayer, ...], n_edges: int, max_ell: int, dtype
         knot=np.zeros(n, dtype=np.int64),
         unit=aligned(3 * n, np.float64),
         distance=aligned(n, np.float64),
-        weights=aligned(12 * n, dtype),
+        weights=aligned(4 * KNOT_DATA[str(dtype)] * n, dtype),
         y=aligned((max_ell + 1) ** 2 * n, dtype),
         matrix=aligned(n_slots * n, dtype),
         g_matrix=aligned(n_slots * n, dtype),
         force=aligned(3 * n, np.float64),
         radial=aligned(2 * max(layer.edge_channels for layer in layers), dtype),
+        partial=aligned(ROWS * width(dtype) ** 2 // 4, dtype),
         rows=of_block(lambda layer: layer.message_rows * layer.edge_channels),
         contracted=of_block(lambda layer: layer.n_out * layer.channels),
         features=of_block(lambda layer: layer.n_out * layer.channels),
@@ -114,6 +116,24 @@ def make_work(layers: tuple[PackedLayer, ...], n_edges: int, max_ell: int, dtype
         x=aligned(n_rows * width(dtype), dtype),
         g_x=aligned(n_rows * width(dtype), dtype),
         ticks=np.zeros(len(STEPS), dtype=np.int64),
+    )
+
+
+@kernel
+def time_stamp() -> int:
+    """What steps are timed by; 0 where programs may not read it."""
+    now: int = ticks()
+    return now
+
+
+@inlined
+def places_to_l3(atoms: int, i: int, channels: int, j: int) -> tuple[int, int, int, int]:
+    """Where the components of l = 0, 1, 2, 3 of atom `i` begin, at channel `j`, in an array by l."""
+    return (
+        i * channels + j,
+        (atoms + i * 3) * channels + j,
+        (atoms * 4 + i * 5) * channels + j,
+        (atoms * 9 + i * 7) * channels + j,
     )
 
 
@@ -138,67 +158,52 @@ def gather_edges(layer: Any, edges: Any, place: Any, a0: int, atoms: int, max_el
         work.first[i] = e
         e += edges.count[a0 + i]
     work.first[atoms] = e
-    n = (e + _EDGES - 1) // _EDGES * _EDGES
+    n = (e + EDGES - 1) // EDGES * EDGES
     size = layer.n_in * layer.edge_channels
-    per_knot = 3 * lanes_of(work.rows)
-    # The fraction waits where the first harmonic will be written: it is read just before.
+    # The fraction waits where the force will be written.
+    n_weights = 4 * data_of(work.weights)
+    n_y = (max_ell + 1) ** 2
     for i in range(atoms):
         source = edges.first[a0 + i]
         for e in range(work.first[i], work.first[i + 1]):
             b = edges.neighbour[source]
             work.neighbour[e] = b
             work.sender[e] = place[b] * size
-            work.knot[e] = edges.knot[source] * per_knot
-            work.unit[e] = edges.unit[source, 0]
-            work.unit[n + e] = edges.unit[source, 1]
-            work.unit[2 * n + e] = edges.unit[source, 2]
+            work.knot[e] = edges.knot[source]
+            at = column(e, 3)
+            work.unit[at] = edges.unit[source, 0]
+            work.unit[at + EDGES] = edges.unit[source, 1]
+            work.unit[at + 2 * EDGES] = edges.unit[source, 2]
             work.distance[e] = edges.distance[source]
-            work.force[e] = edges.fraction[source]
+            work.force[at] = edges.fraction[source]
             source += 1
     for e in range(work.first[atoms], n):
-        work.unit[e] = 0.0
-        work.unit[n + e] = 1.0
-        work.unit[2 * n + e] = 0.0
+        at = column(e, 3)
+        work.unit[at] = 0.0
+        work.unit[at + EDGES] = 1.0
+        work.unit[at + 2 * EDGES] = 0.0
         work.distance[e] = 1.0
-        work.force[e] = 0.0
+        work.force[at] = 0.0
     for e in range(0, n, lanes_of(work.unit)):
-        _knot_weights(load(work.force, e), work.weights, e, n)
-        harmonics(
-            load(work.unit, e), load(work.unit, n + e), load(work.unit, 2 * n + e), max_ell, work.y, e, n
-        )
+        at = column(e, 3)
+        store_knot_weights(load(work.force, at), work.weights, column(e, n_weights))
+        x = load(work.unit, at)
+        y = load(work.unit, at + EDGES)
+        z = load(work.unit, at + 2 * EDGES)
+        harmonics(x, y, z, max_ell, work.y, column(e, n_y), EDGES)
     return n
 
 
-@inlined
-def _knot_weights(t: Any, out: Any, at: int, n: int) -> None:
-    """Weights of the six knot data at fraction `t`: for the value, then for its derivative by t."""
-    one = spread(1.0)
-    t2 = t * t
-    t3 = t2 * t
-    t4 = t2 * t2
-    t5 = t4 * t
-    up = 10.0 * t3 - 15.0 * t4 + 6.0 * t5
-    store(out, at, one - up)
-    store(out, at + n, t - 6.0 * t3 + 8.0 * t4 - 3.0 * t5)
-    store(out, at + 2 * n, 0.5 * t2 - 1.5 * t3 + 1.5 * t4 - 0.5 * t5)
-    store(out, at + 3 * n, up)
-    store(out, at + 4 * n, 7.0 * t4 - 4.0 * t3 - 3.0 * t5)
-    store(out, at + 5 * n, 0.5 * t3 - t4 + 0.5 * t5)
-    steep = 30.0 * t2 - 60.0 * t3 + 30.0 * t4
-    store(out, at + 6 * n, 0.0 * t - steep)
-    store(out, at + 7 * n, one - 18.0 * t2 + 32.0 * t3 - 15.0 * t4)
-    store(out, at + 8 * n, t - 4.5 * t2 + 6.0 * t3 - 2.5 * t4)
-    store(out, at + 9 * n, steep)
-    store(out, at + 10 * n, 28.0 * t3 - 12.0 * t2 - 15.0 * t4)
-    store(out, at + 11 * n, 1.5 * t2 - 4.0 * t3 + 2.5 * t4)
-
-
 @step
-def edge_matrices(layer: Any, work: Any, n: int) -> None:
+def edge_matrices(layer: Any, max_ell: int, work: Any, n: int) -> None:
     """Entries Σ CG·Y of the matrices of a block's `n` edges."""
     for e in range(0, n, lanes_of(work.matrix)):
+        by_slot = column(e, layer.n_slots)
+        by_lm = column(e, (max_ell + 1) ** 2)
         for slot in range(layer.n_slots):
             total = nothing(work.matrix)
             for q in range(layer.slot_first[slot], layer.slot_first[slot + 1]):
-                total = fma(spread(layer.coupling[q]), load(work.y, layer.coupling_lm[q] * n + e), total)
-            store(work.matrix, slot * n + e, total)
+                total = fma(
+                    spread(layer.coupling[q]), load(work.y, by_lm + layer.coupling_lm[q] * EDGES), total
+                )
+            store(work.matrix, by_slot + slot * EDGES, total)

@@ -10,6 +10,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from accel.evaluator.block import places_to_l3
+from accel.evaluator.common_contraction import (
+    contract_scalars,
+    contract_vectors,
+    reverse_scalars,
+    reverse_vectors,
+)
 from accel.evaluator.compilation import inlined, step
 from accel.evaluator.lanes import fma, lanes_of, load, nothing, spread, store
 
@@ -41,6 +48,9 @@ def contract(layer: Any, element: int, atoms: int, x: Any, scratch: Any, out: An
         scratch: A vector for every component, for ones and for products.
         out: The block's outputs by l.
     """
+    if layer.common:
+        _contract_common(layer, element, atoms, x, out)
+        return
     lanes = lanes_of(x)
     channels = layer.channels
     n_l = len(layer.l_paths)
@@ -69,6 +79,36 @@ def contract(layer: Any, element: int, atoms: int, x: Any, scratch: Any, out: An
 
 
 @step
+def _contract_common(layer: Any, element: int, atoms: int, x: Any, out: Any) -> None:
+    """`contract` of a polynomial that is written out."""
+    lanes = lanes_of(x)
+    channels = layer.channels
+    for j in range(0, channels, lanes // 2):
+        of = (element * channels + j - j % lanes) * len(layer.term_d) + j % lanes
+        for i in range(atoms):
+            places = places_to_l3(atoms, i, channels, j)
+            if layer.common == 1:
+                contract_scalars(layer.coefficients, of, x, places, out, places[:2], channels)
+            else:
+                contract_vectors(layer.coefficients, of, x, places, out, places[:2], channels)
+
+
+@step
+def _reverse_common(layer: Any, element: int, atoms: int, x: Any, g_out: Any, g_x: Any) -> None:
+    """`contract_reverse` of a polynomial that is written out."""
+    lanes = lanes_of(x)
+    channels = layer.channels
+    for j in range(0, channels, lanes // 2):
+        of = (element * channels + j - j % lanes) * len(layer.term_d) + j % lanes
+        for i in range(atoms):
+            places = places_to_l3(atoms, i, channels, j)
+            if layer.common == 1:
+                reverse_scalars(layer.coefficients, of, x, places, g_out, places[:2], g_x, channels)
+            else:
+                reverse_vectors(layer.coefficients, of, x, places, g_out, places[:2], g_x, channels)
+
+
+@step
 def contract_reverse(
     layer: Any,
     element: int,
@@ -80,6 +120,9 @@ def contract_reverse(
     g_x: Any,
 ) -> None:
     """Gradient of Σ_M g_out[M] · out[M] by `x`, into `g_x`, as `contract` holds its arrays."""
+    if layer.common:
+        _reverse_common(layer, element, atoms, x, g_out, g_x)
+        return
     lanes = lanes_of(x)
     channels = layer.channels
     n_l = len(layer.l_paths)

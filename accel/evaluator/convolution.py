@@ -12,6 +12,7 @@ from __future__ import annotations
 from typing import Any
 
 from accel.evaluator.compilation import inlined, step
+from accel.evaluator.edge_lanes import EDGES, column, data_of, interpolated
 from accel.evaluator.lanes import (
     add_outer,
     add_scaled,
@@ -20,31 +21,19 @@ from accel.evaluator.lanes import (
     load,
     load_rows,
     nothing,
-    spread,
     store,
     store_rows,
     store_sums,
     weighted_sum,
     zeros,
 )
-
-
-@inlined
-def _interpolate(table: Any, k: int, weights: Any, w: int, n: int) -> Any:
-    """One vector of a radial weight or slope from the six data of its interval."""
-    lanes = lanes_of(table)
-    total = spread(weights[w]) * load(table, k)
-    total = fma(spread(weights[w + n]), load(table, k + lanes), total)
-    total = fma(spread(weights[w + 2 * n]), load(table, k + 2 * lanes), total)
-    total = fma(spread(weights[w + 3 * n]), load(table, k + 3 * lanes), total)
-    total = fma(spread(weights[w + 4 * n]), load(table, k + 4 * lanes), total)
-    return fma(spread(weights[w + 5 * n]), load(table, k + 5 * lanes), total)
+from accel.evaluator.scalar_convolution import reverse_scalar_messages, sum_scalar_messages
 
 
 @inlined
 def _tile(layer: Any, p: int, j: int) -> Any:
     """Where the table of path `p` and the vector of channels from `j` on begins."""
-    return (layer.path[p] * layer.edge_channels + j) * layer.n_knots * 3
+    return (layer.path[p] * layer.edge_channels + j) * layer.n_knots * data_of(layer.table)
 
 
 @inlined
@@ -59,52 +48,58 @@ def _row(layer: Any, p: int, atoms: int, i: int) -> Any:
 
 
 @step
-def sum_messages(layer: Any, up: Any, atoms: int, n: int, work: Any) -> None:
+def sum_messages(layer: Any, up: Any, atoms: int, work: Any) -> None:
     """Sum the messages that a block's atoms receive into `work.rows`.
 
     Args:
         layer: `packing.PackedLayer`.
         up: Features of all senders.
         atoms: In the block.
-        n: Edges of the block, padded.
         work: `block.Work` with the block's edges and their matrices.
     """
+    if layer.scalar:
+        sum_scalar_messages(layer, up, atoms, work)
+        return
     for p in range(len(layer.path)):
         rows = layer.path_rows[p]
         if rows == 1:
-            _sum_path(zeros(1, up), layer, up, p, atoms, n, work)
+            _sum_path(zeros(1, up), layer, up, p, atoms, work)
         elif rows == 3:
-            _sum_path(zeros(3, up), layer, up, p, atoms, n, work)
+            _sum_path(zeros(3, up), layer, up, p, atoms, work)
         elif rows == 5:
-            _sum_path(zeros(5, up), layer, up, p, atoms, n, work)
+            _sum_path(zeros(5, up), layer, up, p, atoms, work)
         else:
-            _sum_path(zeros(7, up), layer, up, p, atoms, n, work)
+            _sum_path(zeros(7, up), layer, up, p, atoms, work)
 
 
 @inlined
-def _sum_path(start: Any, layer: Any, up: Any, p: int, atoms: int, n: int, work: Any) -> None:
+def _sum_path(start: Any, layer: Any, up: Any, p: int, atoms: int, work: Any) -> None:
     """One piece of a path, which has as many components of the message as `start` has rows."""
     channels = layer.edge_channels
     n_in = 2 * layer.path_in[p] + 1
     begin = layer.path_in[p] ** 2 * channels
     stride = layer.l_paths[layer.path_out[p]] * channels
+    per_knot = data_of(up) * lanes_of(up)
+    n_weights = 4 * data_of(up)
     for j in range(0, channels, lanes_of(up)):
         tile = _tile(layer, p, j)
         for i in range(atoms):
             rows = start
             for e in range(work.first[i], work.first[i + 1]):
-                radial = _interpolate(layer.table, tile + work.knot[e], work.weights, e, n)
+                radial = interpolated(
+                    layer.table, tile + work.knot[e] * per_knot, per_knot, work.weights, column(e, n_weights)
+                )
                 at = work.sender[e] + begin + j
-                slot = layer.path_slot[p] * n + e
+                slot = column(e, layer.n_slots) + layer.path_slot[p] * EDGES
                 for _ in range(n_in):
-                    rows = add_outer(rows, work.matrix, slot, n, radial * load(up, at))
+                    rows = add_outer(rows, work.matrix, slot, EDGES, radial * load(up, at))
                     at += channels
-                    slot += (len(start) + 1) * n
+                    slot += (len(start) + 1) * EDGES
             store_rows(rows, work.rows, _row(layer, p, atoms, i) + j, stride)
 
 
 @step
-def reverse_messages(layer: Any, up: Any, g_up: Any, sends: bool, atoms: int, n: int, work: Any) -> None:
+def reverse_messages(layer: Any, up: Any, g_up: Any, sends: bool, atoms: int, work: Any) -> None:
     """Reverse the messages that a block's atoms receive: from `work.rows` to `g_up` and `work.g_matrix`.
 
     Args:
@@ -113,24 +108,26 @@ def reverse_messages(layer: Any, up: Any, g_up: Any, sends: bool, atoms: int, n:
         g_up: Gradient by them, added to: the caller's thread's own.
         sends: Whether the senders' features depend on positions; if not, `g_up` is left alone.
         atoms: In the block.
-        n: Edges of the block, padded.
         work: `block.Work` with the block's edges and their matrices.
     """
+    if layer.scalar:
+        reverse_scalar_messages(layer, up, g_up, sends, atoms, work)
+        return
     for p in range(len(layer.path)):
         rows = layer.path_rows[p]
         if rows == 1:
-            _reverse_path(zeros(1, up), layer, up, g_up, sends, p, atoms, n, work)
+            _reverse_path(zeros(1, up), layer, up, g_up, sends, p, atoms, work)
         elif rows == 3:
-            _reverse_path(zeros(3, up), layer, up, g_up, sends, p, atoms, n, work)
+            _reverse_path(zeros(3, up), layer, up, g_up, sends, p, atoms, work)
         elif rows == 5:
-            _reverse_path(zeros(5, up), layer, up, g_up, sends, p, atoms, n, work)
+            _reverse_path(zeros(5, up), layer, up, g_up, sends, p, atoms, work)
         else:
-            _reverse_path(zeros(7, up), layer, up, g_up, sends, p, atoms, n, work)
+            _reverse_path(zeros(7, up), layer, up, g_up, sends, p, atoms, work)
 
 
 @inlined
 def _reverse_path(
-    start: Any, layer: Any, up: Any, g_up: Any, sends: bool, p: int, atoms: int, n: int, work: Any
+    start: Any, layer: Any, up: Any, g_up: Any, sends: bool, p: int, atoms: int, work: Any
 ) -> None:
     """One piece of a path, which has as many components of the message as `start` has rows."""
     channels = layer.edge_channels
@@ -139,19 +136,23 @@ def _reverse_path(
     begin = layer.path_in[p] ** 2 * channels
     stride = layer.l_paths[layer.path_out[p]] * channels
     radial = work.radial
+    per_knot = data_of(up) * lanes
+    n_weights = 4 * data_of(up)
     for i in range(atoms):
         row = _row(layer, p, atoms, i)
         for e in range(work.first[i], work.first[i + 1]):
             for m in range(n_in):
-                slot = (layer.path_slot[p] + m * (len(start) + 1)) * n + e
+                slot = column(e, layer.n_slots) + (layer.path_slot[p] + m * (len(start) + 1)) * EDGES
                 at = work.sender[e] + begin + m * channels
                 by_entry = start
                 by_place = nothing(up)
                 for j in range(0, channels, lanes):
                     if m == 0:
-                        k = _tile(layer, p, j) + work.knot[e]
-                        value = _interpolate(layer.table, k, work.weights, e, n)
-                        slope = _interpolate(layer.table, k, work.weights, e + 6 * n, n)
+                        k = _tile(layer, p, j) + work.knot[e] * per_knot
+                        by_datum = column(e, n_weights)
+                        value = interpolated(layer.table, k, per_knot, work.weights, by_datum)
+                        by_datum += 2 * data_of(up) * EDGES
+                        slope = interpolated(layer.table, k, per_knot, work.weights, by_datum)
                         if n_in > 1:
                             store(radial, j, value)
                             store(radial, channels + j, slope)
@@ -160,9 +161,9 @@ def _reverse_path(
                         slope = load(radial, channels + j)
                     sent = load(up, at + j)
                     g_rows = load_rows(start, work.rows, row + j, stride)
-                    arrived = weighted_sum(g_rows, work.matrix, slot, n)
+                    arrived = weighted_sum(g_rows, work.matrix, slot, EDGES)
                     if sends:
                         store(g_up, at + j, fma(value, arrived, load(g_up, at + j)))
                     by_entry = add_scaled(by_entry, g_rows, value * sent)
                     by_place = fma(slope * sent, arrived, by_place)
-                store_sums(by_entry, by_place, work.g_matrix, slot, n)
+                store_sums(by_entry, by_place, work.g_matrix, slot, EDGES)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from accel.evaluator.edge_lanes import KNOT_DATA
+
 if TYPE_CHECKING:
     from accel.evaluator.packing import PackedLayer
 
@@ -13,15 +15,15 @@ if TYPE_CHECKING:
 def multiply_adds(layers: tuple[PackedLayer, ...], n_atoms: int, n_edges: int) -> int:
     """Channel-wise multiply-adds of energy and forces; scalar work on geometry is left out.
 
-    Counted as the kernels do them: an edge's radial weights from six knot data forward, and twelve
-    in reverse; every entry of the edge's matrix once forward and three times in reverse; linear
+    Counted as the kernels do them: an edge's radial weights from the data of two knots forward, and twice
+    that in reverse; every entry of the edge's matrix once forward and three times in reverse; linear
     layers once each way; a term of the contraction twice forward and four times in reverse.
     """
     per_edge = per_atom = 0
     for layer in layers:
         n_paths, wide, width = int(layer.l_paths.sum()), layer.edge_channels, layer.channels
         entries = int(np.count_nonzero(np.diff(layer.slot_first)))
-        per_edge += ((6 + 12) * n_paths + (1 + 3) * entries) * wide
+        per_edge += (6 * KNOT_DATA[str(layer.table.dtype)] * n_paths + (1 + 3) * entries) * wide
         per_atom += 2 * sum(
             (2 * ell + 1) * int(paths) * wide * width for ell, paths in enumerate(layer.l_paths)
         )

@@ -12,30 +12,31 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from accel.evaluator.compilation import step
-from accel.evaluator.lanes import lanes_of
+from accel.evaluator.edge_lanes import EDGES, column, data_of
 
 
 class Density(NamedTuple):
     """How a layer's messages are normalised."""
 
     table: Any
-    """[3 · n_knots] knot data of ρ, for one pair of elements after the other; empty where D is 1."""
+    """[n_data · n_knots] knot data of ρ, for one pair of elements after the other; empty where D is 1."""
     base: float
     slope: float
 
 
 @step
-def normalise(layer: Any, atoms: int, n: int, message: Any, work: Any) -> None:
+def normalise(layer: Any, atoms: int, message: Any, work: Any) -> None:
     """Divide a block's messages by the densities of its atoms, which are left in `work.density`."""
     if len(layer.density.table) == 0:
         return
-    per_interval = lanes_of(work.rows)
+    n_data = data_of(work.weights)
     for i in range(atoms):
         total = 0.0
         for e in range(work.first[i], work.first[i + 1]):
-            knot = work.knot[e] // per_interval
-            for k in range(6):
-                total += layer.density.table[knot + k] * work.weights[k * n + e]
+            knot = work.knot[e] * n_data
+            at = column(e, 4 * n_data)
+            for k in range(2 * n_data):
+                total += layer.density.table[knot + k] * work.weights[at + k * EDGES]
         work.density[i] = layer.density.base + layer.density.slope * total
         _divide(layer, atoms, i, message, work.density[i])
 
@@ -57,13 +58,12 @@ def _divide(layer: Any, atoms: int, i: int, x: Any, by: float) -> None:
 
 
 @step
-def normalise_reverse(layer: Any, atoms: int, n: int, message: Any, g_message: Any, work: Any) -> None:
+def normalise_reverse(layer: Any, atoms: int, message: Any, g_message: Any, work: Any) -> None:
     """From the gradient by normalised messages to that by what was divided, and by the densities.
 
     Args:
         layer: `packing.PackedLayer`.
         atoms: In the block.
-        n: Edges of the block, padded.
         message: The block's normalised messages; they are left divided once more.
         g_message: Gradient by them; overwritten.
         work: `block.Work`; gets the gradient by the place of each edge in the tables, `g_density`.
@@ -73,8 +73,8 @@ def normalise_reverse(layer: Any, atoms: int, n: int, message: Any, g_message: A
     n_l = len(layer.l_paths)
     channels = layer.channels
     wide = layer.gated.n_gates * channels
-    normalise(layer, atoms, n, message, work)
-    per_interval = lanes_of(work.rows)
+    normalise(layer, atoms, message, work)
+    n_data = data_of(work.weights)
     for i in range(atoms):
         total = 0.0
         for ell in range(n_l):
@@ -86,24 +86,25 @@ def normalise_reverse(layer: Any, atoms: int, n: int, message: Any, g_message: A
             total -= g_message[c] * message[c]
         _divide(layer, atoms, i, g_message, work.density[i])
         for e in range(work.first[i], work.first[i + 1]):
-            knot = work.knot[e] // per_interval
+            knot = work.knot[e] * n_data
+            at = column(e, 4 * n_data)
             slope = 0.0
-            for k in range(6):
-                slope += layer.density.table[knot + k] * work.weights[(6 + k) * n + e]
+            for k in range(2 * n_data):
+                slope += layer.density.table[knot + k] * work.weights[at + (2 * n_data + k) * EDGES]
             work.g_density[e] = total * layer.density.slope * slope
 
 
 @step
-def add_slopes(layer: Any, atoms: int, n: int, work: Any) -> None:
+def add_slopes(layer: Any, atoms: int, work: Any) -> None:
     """Add `work.g_density` to the gradient by the place of each edge of the block."""
     if len(layer.density.table) == 0:
         return
     slot = layer.path_slot[0] + layer.path_rows[0]
     for e in range(work.first[atoms]):
-        work.g_matrix[slot * n + e] += work.g_density[e]
+        work.g_matrix[column(e, layer.n_slots) + slot * EDGES] += work.g_density[e]
 
 
 def density_of(table: Any, base_and_slope: tuple[float, float], dtype: Any) -> Density:
-    """From knot data [n_pairs, n_knots, 3, 1], or None where nothing is divided."""
+    """From knot data [n_pairs, n_knots, n_data, 1], or None where nothing is divided."""
     data = np.zeros(0) if table is None else table.reshape(-1)
     return Density(np.ascontiguousarray(data, dtype=dtype), *base_and_slope)

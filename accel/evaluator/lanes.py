@@ -72,30 +72,36 @@ class _LanesModel(models.PrimitiveModel):
         super().__init__(manager, fe_type, ir.VectorType(element, fe_type.count))  # type: ignore[no-untyped-call]
 
 
-def _lanes_of(dtype: Any) -> Lanes:
+def lanes_type(dtype: Any) -> Lanes:
+    """The type of a vector of `dtype`."""
     return Lanes(dtype, _BYTES * 8 // dtype.bitwidth)
 
 
-def _place(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+def place_in(context: Any, builder: Any, array_type: Any, array: Any, offset: Any) -> Any:
+    """The address of a number of an array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.gep(data, [offset])
 
 
-def _load(builder: Any, place: Any, vector: Any, dtype: Any) -> Any:
+def load_at(builder: Any, place: Any, vector: Any, dtype: Any) -> Any:
+    """The vector at an address."""
     return builder.load(builder.bitcast(place, vector.as_pointer()), align=dtype.bitwidth // 8)
 
 
-def _store(builder: Any, place: Any, value: Any, dtype: Any) -> None:
+def store_at(builder: Any, place: Any, value: Any, dtype: Any) -> None:
+    """Write a vector at an address."""
     builder.store(value, builder.bitcast(place, value.type.as_pointer()), align=dtype.bitwidth // 8)
 
 
-def _spread(builder: Any, scalar: Any, count: int) -> Any:
+def broadcast(builder: Any, scalar: Any, count: int) -> Any:
+    """`count` times the same number."""
     nothing = ir.Constant(ir.VectorType(scalar.type, count), ir.Undefined)
     first = builder.insert_element(nothing, scalar, ir.Constant(ir.IntType(32), 0))
     return builder.shuffle_vector(first, nothing, ir.Constant(ir.VectorType(ir.IntType(32), count), None))
 
 
-def _fma(builder: Any, a: Any, b: Any, c: Any) -> Any:
+def fused(builder: Any, a: Any, b: Any, c: Any) -> Any:
+    """`a * b + c`."""
     vector = a.type
     suffix = "f32" if isinstance(vector.element, ir.FloatType) else "f64"
     function = cgutils.get_or_insert_function(
@@ -109,7 +115,7 @@ def _row_places(context: Any, builder: Any, array_type: Any, args: Any, n: int) 
     array, offset, stride = args
     places = []
     for _ in range(n):
-        places.append(_place(context, builder, array_type, array, offset))
+        places.append(place_in(context, builder, array_type, array, offset))
         offset = builder.add(offset, stride)
     return places
 
@@ -119,7 +125,7 @@ def lanes_of(_: Any, array: Any) -> Any:
     """Numbers in a `Lanes` of the array's type, known when the kernel is compiled."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return context.get_constant(types.intp, _lanes_of(array.dtype).count)
+        return context.get_constant(types.intp, lanes_type(array.dtype).count)
 
     return types.intp(array), generate
 
@@ -127,11 +133,11 @@ def lanes_of(_: Any, array: Any) -> Any:
 @generated
 def load(_: Any, array: Any, offset: Any) -> Any:
     """The vector at `offset`."""
-    result = _lanes_of(array.dtype)
+    result = lanes_type(array.dtype)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = _place(context, builder, array, *args)
-        return _load(builder, place, context.get_value_type(result), array.dtype)
+        place = place_in(context, builder, array, *args)
+        return load_at(builder, place, context.get_value_type(result), array.dtype)
 
     return result(array, types.intp), generate
 
@@ -139,12 +145,12 @@ def load(_: Any, array: Any, offset: Any) -> Any:
 @generated
 def load_double(_: Any, array: Any, offset: Any) -> Any:
     """As many numbers as a vector of fp64 holds, widened to it."""
-    result = _lanes_of(types.float64)
+    result = lanes_type(types.float64)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         wide = context.get_value_type(result)
         vector = ir.VectorType(context.get_value_type(array.dtype), result.count)
-        value = _load(builder, _place(context, builder, array, *args), vector, array.dtype)
+        value = load_at(builder, place_in(context, builder, array, *args), vector, array.dtype)
         return value if vector == wide else builder.fpext(value, wide)
 
     return result(array, types.intp), generate
@@ -159,7 +165,7 @@ def store(_: Any, array: Any, offset: Any, vector: Any) -> Any:
         if vector.dtype != array.dtype:
             narrow = ir.VectorType(context.get_value_type(array.dtype), vector.count)
             value = builder.fptrunc(value, narrow)
-        _store(builder, _place(context, builder, array, args[0], args[1]), value, array.dtype)
+        store_at(builder, place_in(context, builder, array, args[0], args[1]), value, array.dtype)
         return context.get_dummy_value()
 
     return types.void(array, types.intp, vector), generate
@@ -168,10 +174,10 @@ def store(_: Any, array: Any, offset: Any, vector: Any) -> Any:
 @generated
 def spread(_: Any, scalar: Any) -> Any:
     """A vector of one number."""
-    result = _lanes_of(scalar)
+    result = lanes_type(scalar)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _spread(builder, args[0], result.count)
+        return broadcast(builder, args[0], result.count)
 
     return result(scalar), generate
 
@@ -181,7 +187,7 @@ def fma(_: Any, a: Any, b: Any, c: Any) -> Any:
     """`a * b + c`."""
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return _fma(builder, *args)
+        return fused(builder, *args)
 
     return a(a, b, c), generate
 
@@ -216,7 +222,7 @@ for _operator, _name in (
 @generated
 def zeros(_: Any, n: Any, array: Any) -> Any:
     """`n` rows of zeros in the array's type; `n` is a literal."""
-    result = types.UniTuple(_lanes_of(array.dtype), n.literal_value)
+    result = types.UniTuple(lanes_type(array.dtype), n.literal_value)
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         return ir.Constant(context.get_value_type(result), None)
@@ -232,7 +238,7 @@ def load_rows(_: Any, like: Any, array: Any, offset: Any, stride: Any) -> Any:
         rows = args[0]
         vector = context.get_value_type(like.dtype)
         for i, place in enumerate(_row_places(context, builder, array, args[1:], len(like))):
-            rows = builder.insert_value(rows, _load(builder, place, vector, array.dtype), i)
+            rows = builder.insert_value(rows, load_at(builder, place, vector, array.dtype), i)
         return rows
 
     return like(like, array, types.intp, types.intp), generate
@@ -244,7 +250,7 @@ def store_rows(_: Any, rows: Any, array: Any, offset: Any, stride: Any) -> Any:
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         for i, place in enumerate(_row_places(context, builder, array, args[1:], len(rows))):
-            _store(builder, place, builder.extract_value(args[0], i), array.dtype)
+            store_at(builder, place, builder.extract_value(args[0], i), array.dtype)
         return context.get_dummy_value()
 
     return types.void(rows, array, types.intp, types.intp), generate
@@ -257,8 +263,8 @@ def add_outer(_: Any, rows: Any, array: Any, offset: Any, stride: Any, vector: A
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         out = args[0]
         for i, place in enumerate(_row_places(context, builder, array, args[1:4], len(rows))):
-            factor = _spread(builder, builder.load(place), vector.count)
-            out = builder.insert_value(out, _fma(builder, factor, args[4], builder.extract_value(out, i)), i)
+            factor = broadcast(builder, builder.load(place), vector.count)
+            out = builder.insert_value(out, fused(builder, factor, args[4], builder.extract_value(out, i)), i)
         return out
 
     return rows(rows, array, types.intp, types.intp, vector), generate
@@ -271,9 +277,9 @@ def weighted_sum(_: Any, rows: Any, array: Any, offset: Any, stride: Any) -> Any
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         total = None
         for i, place in enumerate(_row_places(context, builder, array, args[1:], len(rows))):
-            factor = _spread(builder, builder.load(place), rows.dtype.count)
+            factor = broadcast(builder, builder.load(place), rows.dtype.count)
             row = builder.extract_value(args[0], i)
-            total = builder.fmul(factor, row) if total is None else _fma(builder, factor, row, total)
+            total = builder.fmul(factor, row) if total is None else fused(builder, factor, row, total)
         return total
 
     return rows.dtype(rows, array, types.intp, types.intp), generate
@@ -287,7 +293,7 @@ def add_scaled(_: Any, rows: Any, others: Any, vector: Any) -> Any:
         out = args[0]
         for i in range(len(rows)):
             row, other = builder.extract_value(out, i), builder.extract_value(args[1], i)
-            out = builder.insert_value(out, _fma(builder, other, args[2], row), i)
+            out = builder.insert_value(out, fused(builder, other, args[2], row), i)
         return out
 
     return rows(rows, others, vector), generate
@@ -307,7 +313,7 @@ def add_rows(_: Any, rows: Any, others: Any) -> Any:
     return rows(rows, others), generate
 
 
-def _halves(builder: Any, a: Any, b: Any) -> Any:
+def halves(builder: Any, a: Any, b: Any) -> Any:
     """Sums of neighbouring numbers, of `a` and then of `b`."""
     n = a.type.count
 
@@ -334,7 +340,7 @@ def store_sums(_: Any, rows: Any, last: Any, array: Any, offset: Any, stride: An
         while vectors[0].type.count > len(vectors):
             vectors = [_folded(builder, vector) for vector in vectors]
         while len(vectors) > 1:
-            vectors = [_halves(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+            vectors = [halves(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
         for i, place in enumerate(_row_places(context, builder, array, args[2:], n)):
             builder.store(builder.extract_element(vectors[0], ir.Constant(ir.IntType(32), i)), place)
         return context.get_dummy_value()

@@ -24,7 +24,6 @@ def update(
     layer: Any,
     element: int,
     atoms: int,
-    n: int,
     before: Any,
     message: Any,
     features: Any,
@@ -36,7 +35,6 @@ def update(
         layer: `packing.PackedLayer`.
         element: Of the block.
         atoms: In the block.
-        n: Edges of the block, padded.
         before: Features of the block that enter the layer.
         message: Written.
         features: Written.
@@ -57,7 +55,7 @@ def update(
         )  # fmt: skip
         rows_at += rows * depth
     sum_gates(layer, atoms, work.rows, inner)
-    normalise(layer, atoms, n, inner, work)
+    normalise(layer, atoms, inner, work)
     if layer.gated.n_gates:
         add_own(layer, atoms, before, inner)
         activate(layer, atoms, inner, work.g_message, message)
@@ -76,7 +74,6 @@ def reverse_update(
     layer: Any,
     element: int,
     atoms: int,
-    n: int,
     before: Any,
     message: Any,
     g_features: Any,
@@ -90,7 +87,6 @@ def reverse_update(
         layer: `packing.PackedLayer`.
         element: Of the block.
         atoms: In the block.
-        n: Edges of the block, padded.
         before: Features of the block that enter the layer.
         message: As `update` left it; overwritten.
         g_features: The gradient.
@@ -116,7 +112,7 @@ def reverse_update(
         add_own(layer, atoms, before, work.active)
         for k in range(atoms * layer.n_kept * channels - (len(message) - len(inner))):
             inner[k] -= work.active[k]
-    normalise_reverse(layer, atoms, n, inner, work.g_message, work)
+    normalise_reverse(layer, atoms, inner, work.g_message, work)
     rows_at = 0
     for ell in range(len(layer.l_paths)):
         wide = layer.l_paths[ell] * layer.edge_channels

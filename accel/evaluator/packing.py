@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from accel.evaluator.common_contraction import outputs_with
+from accel.evaluator.edge_lanes import KNOT_DATA
 from accel.evaluator.gated import GatedArrays
 from accel.evaluator.lanes import aligned, padded, width
 
@@ -41,6 +43,8 @@ class PackedLayer(NamedTuple):
     n_slots: int
     """Rows of an edge's matrix, all paths together (`path_slot`)."""
     n_knots: int
+    scalar: bool
+    """Whether senders are scalars and harmonics reach l = 3 (`scalar_convolution`)."""
     path: Any
     """[n_pieces], int64. Registers hold seven sums: a path to a higher l is cut into pieces of 7, 5, 3
     or 1 components of the message, each of which stands here as a path of its own."""
@@ -64,7 +68,8 @@ class PackedLayer(NamedTuple):
     coupling: Any
     """[n_couplings]."""
     table: Any
-    """[n_paths, vectors of channels, n_knots, 3, width]."""
+    """[n_paths, vectors of channels, n_knots, n_data, width]; [vectors of channels, n_knots, n_paths, n_data,
+    width] where `scalar`."""
     l_paths: Any
     """[n_l], int64: paths that end in l."""
     linear: Any
@@ -80,6 +85,8 @@ class PackedLayer(NamedTuple):
     group_b: Any
     group_first: Any
     """[n_groups + 1], int64: terms that share an output and two factors."""
+    common: int
+    """Outputs of a polynomial that is written out (`common_contraction`); 0 for any other."""
     term_d: Any
     """[n_terms], int64: the third factor."""
     out_first: Any
@@ -121,6 +128,8 @@ def pack(layer: LayerArrays) -> PackedLayer:
     edge_channels = layer.up.shape[2]
     channels = padded(layer.linear.shape[2], dtype)
     paths = layer.l_paths.astype(np.int64)
+    n_data = KNOT_DATA[str(dtype)]
+    scalar = layer.up.shape[0] == 1 and paths.tolist() == [1, 1, 1, 1]
     linear = _by_path(layer.linear, paths, edge_channels, padded(edge_channels, dtype))
     ends = np.cumsum(paths) * padded(edge_channels, dtype)
     firsts = np.concatenate([[0], ends])
@@ -134,9 +143,10 @@ def pack(layer: LayerArrays) -> PackedLayer:
         n_kept=len(paths) ** 2 + (len(paths) ** 2 + len(paths) - 1 if layer.gated else 0),
         density=layer.density,
         gated=_gated(layer, paths, channels),
-        n_knots=len(layer.table) // 3,
+        n_knots=len(layer.table) // n_data,
+        scalar=scalar,
         **_paths(layer.conv, paths, dtype),
-        table=_tiles(layer.table, edge_channels),
+        table=_tiles(layer.table, n_data, edge_channels, scalar),
         l_paths=paths,
         linear=_panels([[m[e] for m in by_l] for e in range(len(linear))], dtype),
         linear_t=_panels([[m[e].T for m in by_l] for e in range(len(linear))], dtype),
@@ -224,13 +234,14 @@ def on_cache_lines(array: NDArray[Any]) -> NDArray[Any]:
     return out
 
 
-def _tiles(table: NDArray[Any], channels: int) -> NDArray[Any]:
-    """Knot data [3 · n_knots, n_paths · channels] as [n_paths, vectors, n_knots, 3, width]."""
+def _tiles(table: NDArray[Any], n_data: int, channels: int, scalar: bool) -> NDArray[Any]:
+    """Knot data [n_knots · n_data, n_paths · channels] in the order of `PackedLayer.table`."""
     lanes, wide = width(table.dtype), padded(channels, table.dtype)
     n_paths = table.shape[1] // channels
     whole = np.zeros((len(table), n_paths, wide), dtype=table.dtype)
     whole[:, :, :channels] = table.reshape(len(table), n_paths, channels)
-    return on_cache_lines(whole.reshape(len(table), n_paths, wide // lanes, lanes).transpose(1, 2, 0, 3))
+    tiles = whole.reshape(-1, n_data, n_paths, wide // lanes, lanes)
+    return on_cache_lines(tiles.transpose((3, 0, 2, 1, 4) if scalar else (2, 3, 0, 1, 4)))
 
 
 def _paths(conv: Convolution, paths: NDArray[np.int64], dtype: Any) -> dict[str, Any]:
@@ -300,6 +311,7 @@ def _polynomial(poly: Polynomial, coefficients: NDArray[Any], n_out: int) -> dic
         "group_b": keys[starts, 2].copy(),
         "group_first": np.append(starts, n_terms).astype(np.int64),
         "term_d": d[order].astype(np.int64),
+        "common": outputs_with(np.stack([out, a, b, d], axis=1)[order].tolist()),
         "out_first": np.searchsorted(keys[starts, 0], np.arange(n_out + 1)).astype(np.int64),
         "coefficients": on_cache_lines(tiles),
     }

@@ -61,9 +61,9 @@ def _receive(layer: Any, nodes: Any, system: Any, a0: int, atoms: int, work: Any
     """Edges of a block, their matrices and the summed messages."""
     began = ticks()
     n = gather_edges(layer, system.edges, nodes.place, a0, atoms, system.max_ell, work)
-    edge_matrices(layer, work, n)
+    edge_matrices(layer, system.max_ell, work, n)
     gathered = ticks()
-    sum_messages(layer, nodes.up, atoms, n, work)
+    sum_messages(layer, nodes.up, atoms, work)
     work.ticks[0] += gathered - began
     work.ticks[1] += ticks() - gathered
     return n
@@ -76,11 +76,11 @@ def _give_back(
 ) -> None:  # fmt: skip
     """From `work.rows` to gradients of what neighbours sent, and to forces."""
     began = ticks()
-    reverse_messages(layer, nodes.up, g_up, sends, atoms, n, work)
-    add_slopes(layer, atoms, n, work)
+    reverse_messages(layer, nodes.up, g_up, sends, atoms, work)
+    add_slopes(layer, atoms, work)
     reversed_ = ticks()
     edge_forces(layer, system.knots_per_s, system.max_ell, n, work)
-    add_forces(a0, atoms, n, work, forces, virial)
+    add_forces(a0, atoms, work, forces, virial)
     work.ticks[6] += reversed_ - began
     work.ticks[7] += ticks() - reversed_
 
@@ -104,12 +104,12 @@ def forward(
     for block in range(start, stop):
         element, a0, end = system.blocks[block]
         atoms = end - a0
-        n = _receive(layer, nodes, system, a0, atoms, work)
+        _receive(layer, nodes, system, a0, atoms, work)
         features = nodes.features[a0 * layer.n_out * layer.channels :]
         g_features = nodes.g_features[a0 * layer.n_out * layer.channels :]
         message = nodes.message[a0 * layer.n_kept * layer.channels :]
         before = nodes.before[a0 * nodes.n_before * layer.channels :]
-        update(layer, element, atoms, n, before, message, features, work)
+        update(layer, element, atoms, before, message, features, work)
         read_out(layer, features, atoms, system.scale, system.energies[a0:], g_features)
         began = ticks()
         send(following, atoms, features, up[a0 * following.n_in * following.edge_channels :], work)
@@ -140,14 +140,13 @@ def turn(
         atoms = end - a0
         n = _receive(layer, nodes, system, a0, atoms, work)
         before = nodes.before[a0 * nodes.n_before * layer.channels :]
-        update(layer, element, atoms, n, before, work.message, work.features, work)
+        update(layer, element, atoms, before, work.message, work.features, work)
         read_out(layer, work.features, atoms, system.scale, system.energies[a0:], work.g_features)
         _residual(layer, nodes, sends, element, a0, atoms, work.g_features, work)
         reverse_update(
             layer,
             element,
             atoms,
-            n,
             before,
             work.message,
             work.g_features,
@@ -179,13 +178,12 @@ def reverse(
         before = nodes.before[a0 * nodes.n_before * layer.channels :]
         began = ticks()
         n = gather_edges(layer, system.edges, nodes.place, a0, atoms, system.max_ell, work)
-        edge_matrices(layer, work, n)
+        edge_matrices(layer, system.max_ell, work, n)
         work.ticks[0] += ticks() - began
         reverse_update(
             layer,
             element,
             atoms,
-            n,
             before,
             message,
             g_features,

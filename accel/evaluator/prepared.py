@@ -55,21 +55,23 @@ class PreparedModel:
         model: A mace-torch model; it is read, not changed.
         head: Which of several heads; by default the only one, or the one named `default`.
         radial_error: Largest error of a tabulated derivative, as a fraction of the largest slope.
+        n_data: Value and derivatives that are tabulated at a knot.
 
     Raises:
         PlanError: The model has a part that the compiled evaluator does not cover.
         ModelError: The model has no such head.
     """
 
-    def __init__(self, model: Any, *, head: str | None = None, radial_error: float) -> None:
+    def __init__(self, model: Any, *, head: str | None = None, radial_error: float, n_data: int = 3) -> None:
         self._model = model
+        self._n_data = n_data
         self._cache = ArrayCache(array_cache.cache_home() / "prepared")
         number = head_number(model, head)
-        self._key = _digest(model_digest(model), str(number), repr(radial_error), reading_digest())
+        self._key = _digest(model_digest(model), str(number), repr((radial_error, n_data)), reading_digest())
         kept = self._cache.load(self._key)
         found = None if kept is None else _from_entry(kept)
         if found is None:
-            found = (extract(self._module, number), intervals_for(self._module, radial_error))
+            found = (extract(self._module, number), intervals_for(self._module, radial_error, n_data))
             self._cache.store(self._key, _to_entry(*found))
         self.extracted, self.n_intervals = found
 
@@ -90,7 +92,9 @@ class PreparedModel:
             return tuple(
                 RadialTables(found[f"weights{i}"], found.get(f"density{i}")) for i in range(len(layers))
             )
-        tables = tuple(radial_tables(self._module, i, self.n_intervals, pairs) for i in range(len(layers)))
+        tables = tuple(
+            radial_tables(self._module, i, self.n_intervals, pairs, self._n_data) for i in range(len(layers))
+        )
         named = {
             f"{name}{i}": part for i, table in enumerate(tables) for name, part in table._asdict().items()
         }

@@ -1,8 +1,9 @@
-"""Radial weights as quintic Hermite splines, read from the model's own radial part.
+"""Radial weights as Hermite splines of fifth or seventh degree, read from the model's own radial part.
 
 A spline of value, first and second derivative is twice continuously differentiable, so the energy
 and the forces that follow from it are smooth across knots, and forces are the exact derivative of
-the tabulated energy. The error of the derivative falls as the fifth power of the spacing.
+the tabulated energy. The error of the derivative falls as the fifth power of the spacing; with the third
+derivative too as the seventh, so that a table for fp64 has a quarter to half of the knots.
 
 Radial functions bend most at short distances, so knots are equally spaced in a coordinate
 s(r) = ln(1 + r / 1 Å), from 0 at `R_MIN_A` to 1 at the cutoff: a third of the knots for the same error.
@@ -19,8 +20,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 
+from accel.evaluator.edge_lanes import hermite_basis
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
@@ -79,23 +82,25 @@ class RadialTables(NamedTuple):
     """What a layer reads by an edge's length."""
 
     weights: NDArray[np.float64]
-    """[n_pairs, n_intervals + 1, 3, n_weights] (`tabulate`)."""
+    """[n_pairs, n_intervals + 1, n_data, n_weights] (`tabulate`)."""
     density: NDArray[np.float64] | None
-    """[n_pairs, n_intervals + 1, 3, 1]; None where messages are not divided by one."""
+    """[n_pairs, n_intervals + 1, n_data, 1]; None where messages are not divided by one."""
 
 
-def radial_tables(module: Any, layer: int, n_intervals: int, pairs: Sequence[Pair]) -> RadialTables:
+def radial_tables(
+    module: Any, layer: int, n_intervals: int, pairs: Sequence[Pair], n_data: int
+) -> RadialTables:
     """All tables of a layer."""
     return RadialTables(
-        tabulate(module, layer, n_intervals, pairs),
-        tabulate(module, layer, n_intervals, pairs, density=True)
+        tabulate(module, layer, n_intervals, pairs, n_data),
+        tabulate(module, layer, n_intervals, pairs, n_data, density=True)
         if hasattr(module.interactions[layer], "density_fn")
         else None,
     )
 
 
 def tabulate(
-    module: Any, layer: int, n_intervals: int, pairs: Sequence[Pair], *, density: bool = False
+    module: Any, layer: int, n_intervals: int, pairs: Sequence[Pair], n_data: int, *, density: bool = False
 ) -> NDArray[np.float64]:
     """Values and scaled derivatives of a layer's radial weights at the knots.
 
@@ -104,13 +109,14 @@ def tabulate(
         layer: Which interaction.
         n_intervals: Intervals between `R_MIN_A` and the cutoff.
         pairs: Elements to tabulate for, one table after the other.
+        n_data: Value and derivatives at a knot.
         density: Tabulate what an edge adds to its receiver's density instead.
 
     Returns:
-        [n_pairs, n_intervals + 1, 3, n_weights]: f and its derivatives by the number of the knot.
+        [n_pairs, n_intervals + 1, n_data, n_weights]: f and its derivatives by the number of the knot.
     """
     places = np.arange(n_intervals + 1.0)
-    tables = [_knot_data(module, layer, places, n_intervals, pair, density=density) for pair in pairs]
+    tables = [_knot_data(module, layer, places, n_intervals, pair, n_data, density=density) for pair in pairs]
     for table in tables:
         # The envelope ends there; what its rounded derivatives leave would be a step in the force.
         # (A network with biases ends at a value of its own, which is no rounding.)
@@ -135,25 +141,33 @@ def _knot_data(
     place: NDArray[np.float64],
     n_intervals: int,
     pair: Pair,
+    n_data: int,
     *,
     density: bool = False,
 ) -> NDArray[np.float64]:
-    """[n, 3, n_weights]: f, f', f'' at places counted in knots, derivatives by the place."""
+    """[n, n_data, n_weights]: f, f', f'', … at places counted in knots, derivatives by the place."""
     lengths = torch.from_numpy(place)[:, None]
     tangent = torch.ones_like(lengths)
     cutoff_a = float(module.r_max)
     read = edge_density if density else radial_weights
 
-    def weights(x: torch.Tensor) -> torch.Tensor:
+    def values(x: torch.Tensor) -> torch.Tensor:
         # Rounding must not push the last knot past the cutoff, where everything is zero.
-        return read(module, layer, _distance(x, cutoff_a, n_intervals).clamp(max=cutoff_a), pair)
+        return read(module, layer, _distance(x, cutoff_a, n_intervals).clamp(max=cutoff_a), pair)[:, None]
 
-    def weights_and_slope(x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        value, slope = torch.func.jvp(weights, (x,), (tangent,))[:2]
-        return value, slope
+    def with_slope(
+        function: Callable[[torch.Tensor], torch.Tensor],
+    ) -> Callable[[torch.Tensor], torch.Tensor]:
+        def longer(x: torch.Tensor) -> torch.Tensor:
+            found, slopes = torch.func.jvp(function, (x,), (tangent,))[:2]
+            return torch.cat([found, slopes[:, -1:]], dim=1)
 
-    (value, first), (_, second) = torch.func.jvp(weights_and_slope, (lengths,), (tangent,))[:2]
-    return torch.stack([value, first, second], dim=1).detach().numpy().copy()
+        return longer
+
+    function: Callable[[torch.Tensor], torch.Tensor] = values
+    for _ in range(n_data - 1):
+        function = with_slope(function)
+    return function(lengths).detach().numpy().copy()
 
 
 def radial_weights(module: Any, layer: int, lengths: torch.Tensor, pair: Pair = (0, 0)) -> torch.Tensor:
@@ -197,33 +211,13 @@ def _edge_features(
     return features, cutoff
 
 
-def hermite_basis(t: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Weights of the six knot data at fraction `t` for the value, and for the derivative by `t`.
-
-    Returns:
-        Two arrays [n, 6], in the order f0, f0', f0'', f1, f1', f1''.
-    """
-    basis = np.array(
-        [
-            [1, 0, 0, -10, 15, -6],
-            [0, 1, 0, -6, 8, -3],
-            [0, 0, 0.5, -1.5, 1.5, -0.5],
-            [0, 0, 0, 10, -15, 6],
-            [0, 0, 0, -4, 7, -3],
-            [0, 0, 0, 0.5, -1, 0.5],
-        ]
-    )
-    powers = t[:, None] ** np.arange(6)
-    return powers @ basis.T, powers[:, :5] @ (basis[:, 1:] * np.arange(1, 6)).T
-
-
-def intervals_for(module: Any, tolerance: float) -> int:
+def intervals_for(module: Any, tolerance: float, n_data: int) -> int:
     """Fewest intervals, a power of two, at which every layer's table is this good."""
     pairs = _typical_pairs(module)
     n_intervals = 16
     while n_intervals < _MOST_INTERVALS:
         errors = (
-            table_error(module, i, n_intervals, pair, density=density)
+            table_error(module, i, n_intervals, pair, n_data, density=density)
             for i, block in enumerate(module.interactions)
             for density in (False, True)[: 1 + hasattr(block, "density_fn")]
             for pair in pairs
@@ -246,7 +240,7 @@ def _typical_pairs(module: Any) -> list[Pair]:
 
 
 def table_error(
-    module: Any, layer: int, n_intervals: int, pair: Pair = (0, 0), *, density: bool = False
+    module: Any, layer: int, n_intervals: int, pair: Pair, n_data: int, *, density: bool = False
 ) -> float:
     """Error of tabulated derivatives in sampled intervals, as a fraction of the largest derivative.
 
@@ -254,9 +248,11 @@ def table_error(
     """
     knot = np.linspace(0, n_intervals - 1, _SAMPLES).astype(int)
     t = np.random.default_rng(0).uniform(0.1, 0.9, _SAMPLES)
-    _, by_t = hermite_basis(t)
-    data = _knot_data(module, layer, np.concatenate([knot, knot + 1.0]), n_intervals, pair, density=density)
+    basis = hermite_basis(n_data)
+    by_t = t[:, None] ** np.arange(2 * n_data - 1) @ (basis[:, 1:] * np.arange(1, 2 * n_data)).T
+    ends = np.concatenate([knot, knot + 1.0])
+    data = _knot_data(module, layer, ends, n_intervals, pair, n_data, density=density)
     stacked = np.concatenate([data[:_SAMPLES], data[_SAMPLES:]], axis=1)
     ours = np.einsum("nk,nkw->nw", by_t, stacked)
-    theirs = _knot_data(module, layer, knot + t, n_intervals, pair, density=density)[:, 1]
+    theirs = _knot_data(module, layer, knot + t, n_intervals, pair, 2, density=density)[:, 1]
     return float(np.abs(ours - theirs).max() / np.abs(theirs).max())

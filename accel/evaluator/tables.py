@@ -59,7 +59,7 @@ class LayerArrays(NamedTuple):
 
     conv: Convolution
     table: Any
-    """[3 · n_knots, n_paths · n_edge_channels], for one pair of elements after the other."""
+    """[n_data · n_knots, n_paths · n_edge_channels], for one pair of elements after the other."""
     density: Density
     gated: Gated | None
     """In fp64."""

@@ -11,7 +11,7 @@ from accel.errors import MissingBackend, PlanError
 from accel.mace_torch import build_model
 from accel.plan import Plan, build_evaluator, named_plan
 from accel.reference import ReferenceEvaluator
-from accel.vendors.torch_compile import CompiledMace, compiled_evaluator
+from accel.vendors.torch_compile import compiled_evaluator
 
 TINY: dict[str, Any] = {
     "r_max": 3.0,
@@ -60,22 +60,6 @@ def test_a_captured_model_gives_the_same_energy_forces_and_stress(model: nn.Modu
         np.testing.assert_allclose(found.forces, right.forces, atol=1e-12)
         np.testing.assert_allclose(found.stress, right.stress, atol=1e-12)
         assert np.abs(right.forces).max() > 1e-3
-
-
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # torch.compile warns of torch itself
-def test_graphs_of_fixed_shapes_are_captured_whole_and_give_the_same_answer(model: nn.Module) -> None:
-    # All of CUDA graphs but the recording, for which there is no GPU here.
-    plain = compiled_evaluator(model, dtype="float64", device="cpu", backend="aot_eager")
-    fixed = CompiledMace(plain._model, torch.float64, "aot_eager", fixed_shapes=True)
-    reference = ReferenceEvaluator(model)
-    for height in (1.0, 1.1):
-        atoms = Atoms("CH3", [(0, 0, 0), (height, 0, 0), (0, 1.1, 0), (0, 0, 1.2)], cell=[4, 4, 4], pbc=True)
-        found, right = fixed.evaluate(atoms, stress=True), reference.evaluate(atoms, stress=True)
-        assert found.stress is not None
-        assert right.stress is not None
-        assert found.energy_ev == pytest.approx(right.energy_ev, abs=1e-12)
-        np.testing.assert_allclose(found.forces, right.forces, atol=1e-12)
-        np.testing.assert_allclose(found.stress, right.stress, atol=1e-12)
 
 
 def test_without_a_compiler_the_way_out_is_named(

@@ -1,6 +1,7 @@
 """Plans as models of TorchSim, for real: batches, integrators, and what is refused."""
 
 import sys
+import warnings
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,9 @@ from accel.errors import MissingBackend, PlanError, StructureError
 from accel.plan import build_evaluator, named_plan
 from tests.accel.random_models import liquid, random_model
 
-torch_sim = pytest.importorskip("torch_sim")
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # what its own libraries say of each other is not ours to mend
+    torch_sim = pytest.importorskip("torch_sim")
 
 
 @pytest.fixture(scope="module")

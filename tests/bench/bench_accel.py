@@ -2,20 +2,22 @@
 
 One process, one thread, everything interleaved: in every round each way of evaluating takes the same
 moved positions, and ratios are formed round by round, so that what else the machine does falls on
-all of them. Nothing is timed that has not passed the parity gate.
+all of them. Times are of the processor, spent by this process. Nothing is timed that has not passed the
+parity gate.
 """
 
 from __future__ import annotations
 
 import argparse
 import copy
-import importlib.util
 import json
+import os
 import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,9 +33,11 @@ from accel.errors import ParityError
 from accel.evaluator import CompiledEvaluator
 from accel.mace_torch import build_model, quiet
 from accel.plan import ErrorBudget
-from accel.prediction import Evaluator
+from accel.prediction import Evaluator, Prediction
 from accel.reference import ReferenceEvaluator
 from accel.swap import accelerate
+from tests.bench import symmetrix_peer
+from tests.bench.accel_scaling import by_size, by_step, by_threads
 
 with quiet():
     from mace.calculators import MACECalculator
@@ -42,6 +46,9 @@ ROUNDS = 11
 EXACT = ErrorBudget(1e-6, 1e-6, 1e-6, 1e-6)
 SWAP = ErrorBudget(1e-8, 1e-8, 1e-8, 1e-8)
 FAST = ErrorBudget(0.005, 0.02, 0.2, 0.02)
+PEER = ErrorBudget(1.0, 1.0, 10.0, 1.0)
+"""What symmetrix-xl is held to: its tables are its own."""
+BARE = ("exact fp64, bare", "fast fp32, bare")
 MODELS: dict[str, dict[str, Any]] = {
     "thesis-like": {
         "channels": 32,
@@ -148,9 +155,10 @@ def peak_gflops(dtype: Any) -> float:
 
 
 def _timed(call: Callable[[], Any]) -> float:
-    start = time.perf_counter()
+    """Seconds of this process's processors: all ways have one thread, and other programs do not count."""
+    start = time.process_time()
     call()
-    return time.perf_counter() - start
+    return time.process_time() - start
 
 
 def measure(name: str, rounds: int) -> dict[str, Any]:
@@ -159,7 +167,7 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
     exact = CompiledEvaluator(model, dtype="float64")
     fast = CompiledEvaluator(model, dtype="float32")
     truth = ReferenceEvaluator(model).evaluate(atoms)
-    errors = {}
+    errors: dict[str, Any] = {}
     for way, evaluator, budget in (("exact fp64", exact, EXACT), ("fast fp32", fast, FAST)):
         error = compare(evaluator.evaluate(atoms), truth)
         if over := budget.exceeded_by(error):
@@ -180,7 +188,11 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
         "exact fp64": Wrapped(exact),
         "fast fp32": Wrapped(fast),
     }
-    times: dict[str, list[float]] = {way: [] for way in calculators}
+    if symmetrix_peer.version():
+        for way, peer in symmetrix_peer.calculators(model, atoms).items():
+            errors[way] = _peer_error(name, way, peer, atoms, truth)
+            calculators[way] = peer
+    times: dict[str, list[float]] = {way: [] for way in (*calculators, *BARE)}
     rng = np.random.default_rng(1)
     base = atoms.positions.copy()
     for index in range(rounds + 1):
@@ -192,6 +204,11 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
                 elapsed = _timed(moved.get_forces)
             if index:  # the first round warms up
                 times[way].append(elapsed)
+        for way, evaluator in zip(BARE, (exact, fast), strict=True):
+            moved = Atoms(atoms.numbers, positions + 1e-3, cell=atoms.cell, pbc=True)
+            elapsed = _timed(partial(evaluator.evaluate, moved))
+            if index:
+                times[way].append(elapsed)
     edges = exact.n_edges
     return {
         "model": name,
@@ -201,6 +218,16 @@ def measure(name: str, rounds: int) -> dict[str, Any]:
         "times_ms": {way: [1e3 * t for t in values] for way, values in times.items()},
         "force_rmse_mev_per_a": {way: error.force_rmse_mev_per_a for way, error in errors.items()},
     }
+
+
+def _peer_error(name: str, way: str, peer: Any, atoms: Atoms, truth: Prediction) -> Any:
+    """How far symmetrix-xl is from mace-torch; what does not even roughly agree is not compared."""
+    copied = atoms.copy()
+    copied.calc = peer
+    error = compare(Prediction(copied.get_potential_energy(), copied.get_forces(), None), truth)
+    if over := PEER.exceeded_by(error):
+        raise ParityError(f"{name}, {way}: {over}. Nothing is timed that has not passed.")
+    return error
 
 
 def report(found: dict[str, Any], peaks: dict[str, float]) -> str:
@@ -215,10 +242,20 @@ def report(found: dict[str, Any], peaks: dict[str, float]) -> str:
         ratios = [a / b for a, b in zip(times["mace-torch fp64"], values, strict=True)]
         low, middle, high = statistics.quantiles(ratios, n=4)
         floor = 2 * found["multiply_adds"] / peaks["fp32" if "fp32" in way else "fp64"] / 1e6
-        error = found["force_rmse_mev_per_a"].get(way)
+        error = found["force_rmse_mev_per_a"].get(way.removesuffix(", bare"))
         lines.append(
             f"  {way:18}{statistics.median(values):9.2f}{middle:14.1f}{f'{low:.1f}–{high:.1f}':>16}"
             + ("" if error is None else f"{floor:10.2f}{error:15.1e}")
+        )
+    for ours, theirs in (("exact fp64", "symmetrix-xl fp64"), ("fast fp32", "symmetrix-xl fp32")):
+        if theirs in times:
+            low, middle, high = statistics.quantiles(
+                [a / b for a, b in zip(times[theirs], times[ours], strict=True)], n=4
+            )
+            lines.append(f"  {ours} over {theirs}: {middle:.2f} ({low:.2f}–{high:.2f})")
+        above = [a / b - 1 for a, b in zip(times[ours], times[f"{ours}, bare"], strict=True)]
+        lines.append(
+            f"  {ours} through ASE: {100 * statistics.median(above):.0f} % above the bare evaluation"
         )
     return "\n".join(lines)
 
@@ -228,6 +265,7 @@ def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("models", nargs="*", default=list(MODELS), help=f"of: {', '.join(MODELS)}")
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--scaling", action="store_true", help="time by step, size and threads as well")
     parser.add_argument("--json", help="file to write every time to")
     given = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -237,14 +275,16 @@ def main(argv: list[str] | None = None) -> int:
         f"{peaks['fp32']:.0f} GFLOP/s (fp64 / fp32); python {platform.python_version()}, "
         f"torch {torch.__version__}, numba {numba.__version__}, ase {ase.__version__}"
     )
-    if importlib.util.find_spec("symmetrix") is None:
-        print("symmetrix-xl is not installed: not compared.")
-    else:
-        print("symmetrix-xl is installed, but this program cannot drive it yet: not compared.")
+    installed = symmetrix_peer.version()
+    print(f"symmetrix-xl {installed}" if installed else "symmetrix-xl is not installed: not compared.")
+    print(f"{platform.machine()}, load {os.getloadavg()[0]:.1f} at the start; {given.rounds} rounds")
     found = []
     for name in given.models:
         found.append(measure(name, given.rounds))
         print(report(found[-1], peaks), flush=True)
+        for section in (by_step, by_size, by_threads) if given.scaling else ():
+            for dtype in ("float64", "float32"):
+                print(section(make_model(name), make_atoms(name), dtype, given.rounds), flush=True)
     if given.json:
         Path(given.json).write_text(json.dumps({"peaks_gflops": peaks, "models": found}, indent=1))
     return 0

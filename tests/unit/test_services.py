@@ -12,6 +12,7 @@ import pytest
 from jobs.protocol import Progress, Start, Timing
 from jobs.spec import RunSpec
 from jobs.writer import EventWriter
+from workbench import run_files
 from workbench.config import Config, load_config
 from workbench.errors import NotAllowed, NotFound, StoreError
 from workbench.model.job import Job, JobSpec, JobState, JobStatus
@@ -58,6 +59,16 @@ async def test_events_are_kept_and_not_read_twice(config: Config) -> None:
         run = await services.fetch_all(job.id)
         assert run.n_events == 101
         assert run.timings["reference", ""].ys[-1] == 100.0
+
+
+async def test_a_machine_that_is_too_busy_for_a_fetch_takes_in_everything_all_the_same(
+    config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run_files, "_FETCH_S", 0.0)
+    monkeypatch.setattr(run_files, "_SLICE_BYTES", 1000)
+    job = a_job(config)
+    async with knowing(config, job) as services:
+        assert (await services.fetch_all(job.id)).n_events == 101
 
 
 class FullStore(Store):
