@@ -5,11 +5,13 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import numba
 from numba.core import config as numba_config
+from numba.core.caching import _CacheLocator
 from numba.extending import intrinsic
 
 if TYPE_CHECKING:
@@ -23,18 +25,42 @@ _FASTMATH = {"reassoc", "contract", "nsz"}
 
 
 def kernel(function: _Function) -> _Function:
-    """Compile `function`, which Python calls, without the GIL, and keep the code on disk.
-
-    numba looks only at the file of the function itself when it decides whether code on disk is
-    fresh; kernels call others across files, so the folder is named after all of them.
-    """
+    """Compile `function`, which Python calls, without the GIL, and keep the code on disk."""
     config: Any = numba_config  # its attributes are set when numba reads the environment
-    kept = config.CACHE_DIR
-    config.CACHE_DIR = kept or str(cache_folder())
+    kept = config.CACHE_LOCATOR_CLASSES
+    config.CACHE_LOCATOR_CLASSES = f"{__name__}.{_BySources.__name__}"
     try:
         return _compiled(function, cache=True)
     finally:
-        config.CACHE_DIR = kept
+        config.CACHE_LOCATOR_CLASSES = kept
+
+
+class _BySources(_CacheLocator):
+    """Where numba keeps a kernel: under the content of the sources of all of them.
+
+    By itself it looks only at the file of the function, and at where that lies. Kernels call others
+    across files; and every run brings a copy of them, which would be compiled anew in each place.
+    """
+
+    def __init__(self, line: int) -> None:
+        self._line = line
+
+    @classmethod
+    def from_function(cls, py_func: Any, py_file: str) -> _BySources:
+        """Of a function; its file's name and its own are put into the name by numba."""
+        return cls(py_func.__code__.co_firstlineno)
+
+    def get_cache_path(self) -> str:
+        """The folder."""
+        return str(cache_folder())
+
+    def get_source_stamp(self) -> str:
+        """What the code was made from."""
+        return _digest()
+
+    def get_disambiguator(self) -> str:
+        """What tells two functions of one name in one file apart."""
+        return str(self._line)
 
 
 def step(function: _Function) -> _Function:
@@ -61,8 +87,10 @@ def _compiled(function: _Function, **options: Any) -> _Function:
 def cache_folder() -> Path:
     """A folder that can be written, private to this user and to these sources."""
     name = f"numba-{_digest()}"
+    chosen = os.environ.get("NUMBA_CACHE_DIR")
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mace-workbench"
-    for parent in (base, Path(tempfile.gettempdir()) / f"mace-workbench-{os.getuid()}"):
+    usual = (base, Path(tempfile.gettempdir()) / f"mace-workbench-{os.getuid()}")
+    for parent in (Path(chosen), *usual) if chosen else usual:
         folder = parent / name
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -74,6 +102,7 @@ def cache_folder() -> Path:
     return Path(tempfile.mkdtemp(prefix="mace-workbench-"))
 
 
+@cache
 def _digest() -> str:
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):

@@ -1,3 +1,4 @@
+import runpy
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -210,6 +211,24 @@ def test_bad_settings_are_refused() -> None:
         CompiledEvaluator(model, dtype="float16")  # type: ignore[arg-type]
     with pytest.raises(PlanError, match="threads"):
         CompiledEvaluator(model, threads=0)
+
+
+def test_a_copy_of_the_code_in_another_place_compiles_nothing_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    hits = []
+    for place in ("here", "there"):
+        source = tmp_path / place / "doubling.py"
+        source.parent.mkdir()
+        source.write_text(
+            "from accel.evaluator.compilation import kernel\n@kernel\ndef double(x):\n    return 2.0 * x\n"
+        )
+        double = runpy.run_path(str(source))["double"]
+        assert double(3.0) == 6.0
+        hits.append(sum(double.stats.cache_hits.values()))
+
+    assert hits == [0, 1]
 
 
 def test_compiled_code_goes_where_it_can_be_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

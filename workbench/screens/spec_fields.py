@@ -27,7 +27,7 @@ HELP = {
     "allow_pickle": "yes for a .model file, which can run any code that is in it",
     "device": "cpu; or cuda, where the node has a GPU",
     "threads": "cores of one run",
-    "parameters.plans": "reference, swap, compile (also as swap-fp32 …), exact, fast, auto",
+    "parameters.plans": "exact, fast, auto, reference, swap, compile, blocks, graphs, cueq, oeq",
     "parameters.skip": "techniques to leave out: compile takes minutes for each plan",
     "parameters.structures": "shipped:liquid, or a file of your own, as ASE reads it",
     "parameters.labelled": "shipped:test, or a file with energies and forces; empty for none",
