@@ -87,7 +87,8 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
         n_atoms, channels = x.shape[0], self.irreps_in1[0].mul
         slots = arrange(edge_index[1], n_atoms)
         n_pieces = len(slots.receiver)
-        radial = spread(weight, slots).reshape(-1, len(self.irreps_out), 1, channels)
+        # Unbound together: the gradient of one path would be an array of zeros for all the others.
+        radial = spread(weight, slots).reshape(-1, len(self.irreps_out), 1, channels).unbind(1)
         harmonics = spread(y, slots) * slots.filled[:, None]
         sender = edge_index[0][slots.edge]
         sums: list[Tensor | None] = [None] * len(self.irreps_out)
@@ -98,7 +99,7 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
             sent = features.transpose(1, 2).contiguous()[sender]
             for path, part in zip(paths, torch.split(matrix, widths, dim=2), strict=True):
                 left = part.reshape(n_pieces, PIECE * n_in, -1).transpose(1, 2)
-                right = (radial[:, path] * sent).view(n_pieces, PIECE * n_in, channels)
+                right = (radial[path] * sent).view(n_pieces, PIECE * n_in, channels)
                 sums[path] = torch.bmm(left, right)
         n_out = [irrep.ir.dim for irrep in self.irreps_out]
         by_piece = torch.cat([part for part in sums if part is not None], dim=1)

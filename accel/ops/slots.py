@@ -2,7 +2,7 @@
 
 A receiver's edges fill pieces of `PIECE` slots; the last of them has slots without an edge. What an
 edge carries is copied into its slot, and a piece summed by a matrix product, whose result alone is
-added to the atom: sixteen times fewer additions by index, and no message is ever written.
+added to the atom: an eighth of the additions by index is left, and no message is ever written.
 """
 
 from __future__ import annotations
