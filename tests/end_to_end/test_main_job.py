@@ -33,6 +33,7 @@ class Home:
 
     def __init__(self, folder: Path) -> None:
         self.env = {"HOME": str(folder), "PATH": "/usr/bin:/bin", "TERM": "xterm-256color"}
+        self.env["NUMBA_CACHE_DIR"] = os.environ["NUMBA_CACHE_DIR"]
         self.data = folder / ".local/share/mace-workbench"
 
     def program(self, *arguments: str, status: int = 0) -> subprocess.CompletedProcess[str]:
