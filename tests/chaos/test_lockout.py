@@ -225,6 +225,8 @@ async def test_a_real_sshd_with_codes_counts_one_login_for_each_key_press(
             with pytest.raises(LoginRefused):
                 await connection.reconnect()
             await _nag(connection)
+            # What sshd's child says reaches the log some time after the client has its answer.
+            await wait_for(lambda: judged(cluster, log)["Failed keyboard-interactive"] > 0)
             assert judged(cluster, log) == {
                 "Accepted keyboard-interactive": 2,
                 "Failed keyboard-interactive": 1,
@@ -232,6 +234,7 @@ async def test_a_real_sshd_with_codes_counts_one_login_for_each_key_press(
             }
             await connection.reconnect()
             assert judged(cluster, log)["Accepted keyboard-interactive"] == 3
+            assert judged(cluster, log)["Failed keyboard-interactive"] == 1
         finally:
             await connection.close()
 
