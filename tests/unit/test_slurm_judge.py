@@ -69,6 +69,17 @@ def test_the_queue_is_believed_first() -> None:
     assert status == JobStatus(JobState.RUNNING, started_at=1010.0, node="cpu-q-1")
 
 
+def test_a_job_that_failed_just_now_has_ended_once_somebody_has_said_why() -> None:
+    failed = replace(ENTRY, state=JobState.FAILED, said_state="FAILED", ended_at=1020.0)
+    assert state_of(Answer([failed], now=1022.0)) == JobState.COMPLETING
+    accounted = status_of(JOB, Answer([failed], {"12": ACCOUNT}, now=1022.0))
+    assert accounted is not None
+    assert (accounted.state, accounted.exit_code) == (JobState.FAILED, 2)
+    # Where nobody ever says, it has ended all the same.
+    assert state_of(Answer([failed], now=1060.0)) == JobState.FAILED
+    assert state_of(Answer([failed], failures={"sacct": "no accounts here"}, now=1022.0)) == JobState.FAILED
+
+
 def test_then_the_accounting_and_then_what_the_script_left() -> None:
     assert state_of(Answer([], {"12": ACCOUNT}, {"abc": SENTINEL})) == JobState.FAILED
     assert state_of(Answer([], {}, {"abc": SENTINEL})) == JobState.COMPLETED

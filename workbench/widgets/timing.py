@@ -97,7 +97,7 @@ class TimingPanel(Vertical):
 
     DEFAULT_CSS = """
     TimingPanel {
-        & > Static { height: auto; max-height: 9; padding: 0 1; }
+        & > Static { height: auto; max-height: 9; padding: 0 1; text-wrap: nowrap; }
         & > TimingChart { height: 1fr; min-height: 6; }
     }
     """
@@ -203,7 +203,8 @@ def _legend(chart: TimingChart, plans: Sequence[str]) -> Text:
     widest = max(12, *(len(plain(plan)) for plan in lines))
     width = min(26, widest)
     text = Text(no_wrap=True)
-    text.append(f"  {'plan':{width}} {'median ms':>10} {'quartiles':>15} {'n':>6} {'speed-up':>9}", "dim")
+    # What matters most stands first: a narrow panel cuts off the rest.
+    text.append(f"  {'plan':{width}} {'median ms':>10} {'speed-up':>9} {'quartiles':>15} {'n':>6}", "dim")
     for plan, line in lines.items():
         median = line.quantile(0.5)
         ratio = f"{number(reference.quantile(0.5) / median)}×" if median > 0 else "-"
@@ -212,5 +213,5 @@ def _legend(chart: TimingChart, plans: Sequence[str]) -> Text:
         text.append(f"\n{letter_of(plans, plan)} ", f"bold rgb({r},{g},{b})")
         text.append(fitted(plain(plan), width))
         text.append(f" {number(median):>10}", "bold")
-        text.append(f" {quartiles:>15} {len(line.values):>6} {ratio:>9}")
+        text.append(f" {ratio:>9} {quartiles:>15} {len(line.values):>6}")
     return text

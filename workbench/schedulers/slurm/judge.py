@@ -18,6 +18,8 @@ from workbench.schedulers.slurm.states import ending, explained
 
 LOST_AFTER_S = 180.0
 """Without a word of a job from anywhere."""
+_ACCOUNTED_S = 15.0
+"""After its end the accounts know of a job, where there are accounts."""
 _SAME_CLOCK_S = 5.0
 _OTHER_JOB_S = 600.0
 """A job that was submitted so long before ours has its number from an earlier count."""
@@ -53,7 +55,8 @@ class Judge:
             status = status_of(job, answer, absent_s=absent_s, offset=self.offset)
             if status is not None:
                 statuses[job.id] = status
-                if entries and not status.state.is_over:
+                # One that is completing may be about to be accounted for, of which the queue says nothing.
+                if entries and not status.state.is_over and status.state != JobState.COMPLETING:
                     self._going_on[job.id] = (entries, status)
         return statuses
 
@@ -153,6 +156,8 @@ def status_of(job: Job, answer: Answer, *, absent_s: float = 0.0, offset: float 
     sentinel = sentinel_of(job, answer.sentinels)
     account = account_of(job, answer.accounts)
     if status is not None:
+        if _is_heard_of_soon(status, answer, account, sentinel, offset):
+            return replace(status, state=JobState.COMPLETING, ended_at=None)
         return _completed(status, account, sentinel)
     if account is not None and (account.state.is_over or sentinel is None):
         status = _from_account(account)
@@ -178,6 +183,25 @@ def status_of(job: Job, answer: Answer, *, absent_s: float = 0.0, offset: float 
     else:
         return None
     return _shifted(status, offset)
+
+
+def _is_heard_of_soon(
+    status: JobStatus,
+    answer: Answer,
+    account: AccountEntry | None,
+    sentinel: Sentinel | None,
+    offset: float,
+) -> bool:
+    """Whether it has failed just now, and who knows why has not said so yet: accounts come a little later."""
+    return (
+        status.state == JobState.FAILED
+        and sentinel is None
+        and (account is None or not account.state.is_over)
+        and "sacct" not in answer.failures
+        and answer.now is not None
+        and status.ended_at is not None
+        and answer.now + offset - status.ended_at < _ACCOUNTED_S
+    )
 
 
 def _rest_of_array(job: Job, answer: Answer) -> JobStatus | None:
