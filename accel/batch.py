@@ -67,7 +67,7 @@ class BatchEvaluator:
         together = []
         for number, atoms in enumerate(structures):
             if self._is_alone(atoms, stress):
-                found[number] = self._one(structures[number], stress, called(number))
+                found[number] = self._one(atoms, stress, called(number))
             else:
                 together.append(number)
         for numbers in in_batches(together, lambda number: len(structures[number]), self._atoms_at_once):

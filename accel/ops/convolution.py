@@ -76,10 +76,6 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
         """
         if edge_index is None:
             return self.product(x, y, weight)
-        if y.shape[0] == 0:
-            return x.new_zeros(x.shape[0], self.irreps_out.dim).index_add(
-                0, edge_index[1], self.product(x[edge_index[0]], y, weight)
-            )
         return self.summed(x, y, weight, edge_index)
 
     def summed(self, x: Tensor, y: Tensor, weight: Tensor, edge_index: Tensor) -> Tensor:
@@ -88,7 +84,7 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
         slots = arrange(edge_index[1], n_atoms)
         n_pieces = len(slots.receiver)
         # Unbound together: the gradient of one path would be an array of zeros for all the others.
-        radial = spread(weight, slots).reshape(-1, len(self.irreps_out), 1, channels).unbind(1)
+        radial = spread(weight, slots).reshape(len(slots.edge), len(self.irreps_out), 1, channels).unbind(1)
         harmonics = spread(y, slots) * slots.filled[:, None]
         sender = edge_index[0][slots.edge]
         sums: list[Tensor | None] = [None] * len(self.irreps_out)
@@ -98,7 +94,7 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
             features = x[:, self.irreps_in1.slices()[i_in]].reshape(n_atoms, channels, n_in)
             sent = features.transpose(1, 2).contiguous()[sender]
             for path, part in zip(paths, torch.split(matrix, widths, dim=2), strict=True):
-                left = part.reshape(n_pieces, PIECE * n_in, -1).transpose(1, 2)
+                left = part.reshape(n_pieces, PIECE * n_in, part.shape[2]).transpose(1, 2)
                 right = (radial[path] * sent).view(n_pieces, PIECE * n_in, channels)
                 sums[path] = torch.bmm(left, right)
         n_out = [irrep.ir.dim for irrep in self.irreps_out]
