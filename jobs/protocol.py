@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
-from types import MappingProxyType
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import MISSING, dataclass, field, fields
+from functools import lru_cache
+from types import MappingProxyType, NoneType
 from typing import Any, ClassVar, TypeAlias
 
 PROTOCOL_VERSION = 1
@@ -207,7 +209,7 @@ def encode(event: Event) -> bytes:
     if isinstance(body, Unknown):
         kind, content = body.kind, dict(body.fields)
     else:
-        kind, content = body.KIND, {name: getattr(body, name) for name in _READERS[type(body)]}
+        kind, content = body.KIND, {name: getattr(body, name) for name in _FIELDS[type(body)]}
     envelope = {
         "v": PROTOCOL_VERSION,
         "seq": event.seq,
@@ -221,43 +223,66 @@ def encode(event: Event) -> bytes:
 def decode(line: bytes) -> Event | None:
     """The event in one line, with or without its newline; None where there is none. Never raises."""
     try:
-        record = _DECODER.decode(line.decode())
+        record = _record(line.decode())
     except (ValueError, RecursionError):  # wrong UTF-8 is a ValueError
         return None
-    if not isinstance(record, dict) or _is_deep(line, record):
+    if record is None:
         return None
     version, seq, attempt = record.pop("v", 0), record.pop("seq", 0), record.pop("attempt", 0)
     t, kind = record.pop("t", None), record.pop("kind", None)
     if not (_is_count(version) and _is_count(seq) and _is_count(attempt)):
         return None
-    if t is None or not _is_number(t) or type(kind) is not str:
+    if type(t) not in (float, int) or type(kind) is not str:
         return None
-    body = _body(kind, record) if version <= PROTOCOL_VERSION else None
-    if body is None:
-        return Event(seq, attempt, float(t), Unknown(kind, record))
-    known = _READERS[type(body)]
-    if record.keys() <= known.keys():
-        return Event(seq, attempt, float(t), body)
-    extra = {name: value for name, value in record.items() if name not in known}
-    return Event(seq, attempt, float(t), body, extra)
-
-
-def _body(kind: str, record: Mapping[str, Any]) -> Body | None:
-    """The body that `record` describes, its unknown fields aside; None where it describes none."""
-    body_type = KINDS.get(kind)
+    body_type = KINDS.get(kind) if version <= PROTOCOL_VERSION else None
     if body_type is None:
-        return None
-    readers = _READERS[body_type]
-    known = record
-    if not record.keys() <= readers.keys():
-        known = {name: value for name, value in record.items() if name in readers}
-    for name, value in known.items():
-        if not readers[name](value):
-            return None
+        return Event(seq, attempt, float(t), Unknown(kind, record))
+    known, extra, fields_of = record, _NOTHING, _FIELDS[body_type]
+    if not record.keys() <= fields_of.keys():
+        known = {name: value for name, value in record.items() if name in fields_of}
+        extra = {name: value for name, value in record.items() if name not in fields_of}
+    if not _fits(kind, tuple(known), tuple(map(type, known.values()))):
+        return Event(seq, attempt, float(t), Unknown(kind, record))
+    return Event(seq, attempt, float(t), body_type(**known), extra)
+
+
+def _record(text: str) -> dict[str, Any] | None:
+    """The object in a line; none where there is no such, or it nests too deep.
+
+    Numbers that no float and no 64 bits hold are None. To have each made by a function of ours takes time,
+    and few lines need it.
+    """
     try:
-        return body_type(**known)
-    except TypeError:  # a required field is missing
-        return None
+        record, end = _QUICK.raw_decode(text)
+    except ValueError:  # it begins with a blank, or has a number of thousands of digits
+        return _carefully(text)
+    if type(record) is not dict or text[end:] not in ("", "\n"):
+        return _carefully(text)
+    for value in record.values():
+        kind = type(value)
+        if kind is float:
+            if not -_MAX_FLOAT <= value <= _MAX_FLOAT:
+                return _carefully(text)
+        elif kind is int:
+            if not -_MAX_INT <= value <= _MAX_INT:
+                return _carefully(text)
+        elif kind is dict or kind is list:  # and what is in them is not known
+            return _carefully(text)
+    return record
+
+
+def _carefully(text: str) -> dict[str, Any] | None:
+    record = _CAREFUL.decode(text)
+    return record if type(record) is dict and _is_within(MOST_LEVELS, record) else None
+
+
+@lru_cache(maxsize=256)
+def _fits(kind: str, names: tuple[str, ...], types: tuple[type, ...]) -> bool:
+    """Whether fields of these names and types make a body of a kind; a run's events are of few forms."""
+    types_of = _FIELDS[KINDS[kind]]
+    return _NEEDED[KINDS[kind]] <= set(names) and all(
+        type_ in types_of[name] for name, type_ in zip(names, types, strict=True)
+    )
 
 
 class EventDecoder:
@@ -310,6 +335,7 @@ class EventDecoder:
         return events
 
 
+_MAX_FLOAT = sys.float_info.max
 _MAX_INT = 2**63 - 1
 _MOST_DIGITS = len(str(-_MAX_INT))
 
@@ -330,12 +356,8 @@ def _float(text: str) -> Number:
 
 def _int(text: str) -> int | None:
     """The number; one of more than 64 bits is none, for no float may hold it."""
-    return int(text) if len(text) <= _MOST_DIGITS else None
-
-
-def _is_deep(line: bytes, record: Mapping[str, Any]) -> bool:
-    """Whether the record of a line nests too deep; few lines have so many brackets at all."""
-    return line.count(b"[") + line.count(b"{") > MOST_LEVELS and not _is_within(MOST_LEVELS, record)
+    value = int(text) if len(text) <= _MOST_DIGITS else None
+    return value if value is None or abs(value) <= _MAX_INT else None
 
 
 def _is_within(levels: int, value: object) -> bool:
@@ -356,22 +378,20 @@ def _finite(value: Any) -> Json:
     return value  # type: ignore[no-any-return]  # json.dumps refuses what is no JSON
 
 
-def _is_int(value: object) -> bool:
-    return type(value) is int and abs(value) <= _MAX_INT
-
-
-def _is_number(value: object) -> bool:
-    return value is None or type(value) is float or _is_int(value)
-
-
-_DECODER = json.JSONDecoder(parse_constant=_no_number, parse_float=_float, parse_int=_int)
+_CAREFUL = json.JSONDecoder(parse_constant=_no_number, parse_float=_float, parse_int=_int)
+_QUICK = json.JSONDecoder(parse_constant=_no_number)
 _ENCODER = json.JSONEncoder(allow_nan=False, separators=(",", ":"))
-_ACCEPTS: Mapping[str, Callable[[Any], bool]] = {
-    "str": lambda value: type(value) is str,
-    "bool": lambda value: type(value) is bool,
-    "int": _is_int,
-    "Number": _is_number,
-    "Mapping[str, Json]": lambda value: type(value) is dict,
+_ACCEPTS: Mapping[str, tuple[type, ...]] = {
+    "str": (str,),
+    "bool": (bool,),
+    "int": (int,),
+    "Number": (float, int, NoneType),
+    "Mapping[str, Json]": (dict,),
 }
 """By a field's annotation, which is the text that stands in this file."""
-_READERS = {kind: {item.name: _ACCEPTS[str(item.type)] for item in fields(kind)} for kind in KINDS.values()}
+_FIELDS = {kind: {item.name: _ACCEPTS[str(item.type)] for item in fields(kind)} for kind in KINDS.values()}
+_NEEDED = {
+    kind: {item.name for item in fields(kind) if item.default is MISSING and item.default_factory is MISSING}
+    for kind in KINDS.values()
+}
+"""Fields that have no default."""

@@ -80,14 +80,17 @@ async def _headless(config: Config, arguments: argparse.Namespace) -> int:
 
 
 async def _on_screen(config: Config, arguments: argparse.Namespace) -> int:
+    # What a key has changed is drawn at the next tick of this clock; Textual reads it when it is imported.
+    os.environ.setdefault("TEXTUAL_FPS", "120")
     from workbench.app import WorkbenchApp
     from workbench.screens.ask import ScreenPrompter
     from workbench.services import open_services
+    from workbench.turns import Turns
 
-    prompter = ScreenPrompter()
-    async with open_services(config, prompter) as services:
+    prompter, turns = ScreenPrompter(), Turns()
+    async with open_services(config, prompter, turns) as services:
         job = await services.start_demo() if arguments.command else None
-        prompter.app = app = WorkbenchApp(services, open_job=job.id if job else None)
+        prompter.app = app = WorkbenchApp(services, open_job=job.id if job else None, turns=turns)
         # Without this the terminal would be left as the screens need it.
         for number in (signal.SIGTERM, signal.SIGHUP):
             asyncio.get_running_loop().add_signal_handler(number, app.exit)
@@ -114,6 +117,8 @@ def _favour_keys() -> None:
 
     # What is here by now stays: collections that went through ten thousand jobs would hold up keys.
     gc.freeze()
+    # What outlives two of the quick collections seldom is garbage, and to look through all of it takes 40 ms.
+    gc.set_threshold(700, 10, 200)
     # Charts are built in a thread: at Python's own 5 ms a key would wait so long at each of its steps.
     sys.setswitchinterval(0.0005)
 

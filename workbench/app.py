@@ -6,7 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from textual import work
+from textual import events, work
 from textual.app import App, SystemCommand
 from textual.screen import Screen
 
@@ -44,6 +44,7 @@ from workbench.screens.sessions_on_screens import SessionsOnScreens
 from workbench.sweep_watching import SweepWatching
 from workbench.theme import THEME, series_variables
 from workbench.troubles import Troubles
+from workbench.turns import Turns
 from workbench.watching import Watching
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class WorkbenchApp(App[None]):
         workbench: Workbench,
         open_job: str | None = None,
         *,
+        turns: Turns | None = None,
         clock: Callable[[], float] = time.time,
         recipes: Callable[[], Mapping[str, RunSpec | SweepSpec]] | None = None,
     ) -> None:
@@ -75,6 +77,7 @@ class WorkbenchApp(App[None]):
         self._workbench = workbench
         self._open_job = open_job
         self._clock = clock
+        self._turns = turns or Turns()
         self._jobs: Sequence[Job] = workbench.jobs()
         self._runs: dict[str, Run] = {}
         self._heard_at: float | None = None
@@ -87,6 +90,7 @@ class WorkbenchApp(App[None]):
             heard_log=lambda job_id, data: self._open_run.show_log(job_id, data),
             trouble=self._trouble_heard,
             is_open=lambda job_id: job_id == self._open_run.job_id or self._sweeps.follows(job_id),
+            turns=self._turns,
         )
         self._linking = Linking(self, workbench, self._following, clock, self._say)
         self._open_run = RunWatching(self, workbench, self._following, clock, self._run_closed)
@@ -104,6 +108,12 @@ class WorkbenchApp(App[None]):
         )
         self.register_theme(THEME)
         self.theme = THEME.name
+
+    async def on_event(self, event: events.Event) -> None:
+        """Before anything else is done about a key, have other work step aside."""
+        if isinstance(event, events.Key) and not event.is_forwarded:
+            self._turns.key_pressed()
+        await super().on_event(event)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Colours of our own, for the style sheets."""
@@ -126,7 +136,7 @@ class WorkbenchApp(App[None]):
         self._follow_states()
         self._follow_progress()
         self._follow_sessions()
-        self.set_interval(_TICK_S, self._tick)
+        self.set_interval(_TICK_S, self._tick_in_turn)
         if self._open_job is not None:
             self.post_message(OpenRun(self._open_job))
 
@@ -179,6 +189,10 @@ class WorkbenchApp(App[None]):
             self._watching.draw(self._troubles.text)
             self._sweeps.draw()
         self._linking.draw()
+
+    async def _tick_in_turn(self) -> None:
+        await self._turns.give()
+        self._tick()
 
     def _draw_jobs(self) -> None:
         jobs = self._sweeps.jobs(self._jobs)

@@ -14,12 +14,15 @@ from workbench.errors import WorkbenchError
 from workbench.model.job import JobState
 from workbench.model.queue import QueuedJob
 from workbench.ports import Workbench
+from workbench.turns import Turns
 
 _ACTIVE_S = 1.0
 _IDLE_S = 5.0
 _LONGEST_S = 30.0
 _OPEN_S = 0.1
 _OPEN_QUIET_S = 0.25
+_TOLD_S = 0.2
+"""News of a run are drawn so often at the most: more than that nobody sees, and keys would wait for it."""
 _OPEN_GROWTH = 1.25
 _ENDED_S = 1.0
 LOG_TAIL_BYTES = 1 << 16
@@ -62,6 +65,7 @@ class Following:
     works."""
     is_open: Callable[[str], bool]
     """Whether a run is on the screen, and so followed by `open_run` already."""
+    turns: Turns = field(default_factory=Turns)
     _bell: _Bell = field(default_factory=_Bell)
     _up: set[str] = field(default_factory=set)
 
@@ -113,16 +117,20 @@ class Following:
         A host's file system is asked each time: so rarely that nobody minds, so often that what is
         measured is seen within half a second.
         """
-        pause = _OPEN_S
+        clock = asyncio.get_running_loop().time
+        pause, told_at, news = _OPEN_S, -_TOLD_S, False
 
         async def ask() -> float:
-            nonlocal pause
+            nonlocal pause, told_at, news
             heard = await self.workbench.fetch(job_id)
-            if heard:
+            await self.turns.give()
+            news |= heard
+            if news and clock() - told_at >= _TOLD_S:
                 self.heard_run(job_id)
+                told_at, news = clock(), False
             over = self.workbench.job(job_id).state.is_over
             most = _ENDED_S if over else _OPEN_QUIET_S
-            pause = _OPEN_S if heard else min(_OPEN_GROWTH * pause, most)
+            pause = _OPEN_S if heard or news else min(_OPEN_GROWTH * pause, most)
             return pause
 
         await self._go_on("run", ask)
@@ -184,6 +192,7 @@ class Following:
         while True:
             began = clock()
             try:
+                await self.turns.give()
                 pause = await ask()
                 failed = 0
                 self.trouble(asker, "")

@@ -16,12 +16,16 @@ from workbench.model.job import Job
 from workbench.model.run import Run
 from workbench.ports import Connection, FileChunk
 from workbench.store import Store
+from workbench.turns import Turns
 
 EVENTS_FILE = "events.jsonl"
 LOG_FILE = "stdout.log"
 RESULTS_FILE = "results.json"
-_SLICE_BYTES = 1 << 17
-"""Folded at a time: some ten milliseconds, so that a key press is not kept waiting."""
+_PIECE_BYTES = 1 << 17
+"""Read and kept at a time."""
+_SLICE_BYTES = 1 << 13
+"""Folded at a time: under a millisecond. The answer to a key takes many turns of the event loop, and each of
+them may have to wait for one slice."""
 _FETCH_S = 0.08
 """How long one fetch goes on through a backlog before what it has is drawn."""
 
@@ -42,9 +46,10 @@ class RunFiles:
     """Follows runs by byte offset, and keeps in the store what was read."""
 
     def __init__(
-        self, store: Store, ledger: Ledger, connected: Callable[[Job], Awaitable[Connection]]
+        self, store: Store, ledger: Ledger, connected: Callable[[Job], Awaitable[Connection]], turns: Turns
     ) -> None:
         """Read over the connections that `connected` gives."""
+        self._turns = turns
         self._store = store
         self._ledger = ledger
         self._connected = connected
@@ -71,10 +76,9 @@ class RunFiles:
                 chunk = await self._next_piece(job, followed.decoder.offset)
                 if not chunk.data:
                     break
-                changed |= followed.run.apply_all(followed.decoder.feed(chunk.data, chunk.offset))
+                changed |= await self._fold(followed, chunk.data, chunk.offset)
                 if time.monotonic() >= deadline:
                     break
-                await asyncio.sleep(0)
         return changed
 
     async def log_chunk(self, job: Job, offset: int = 0, *, tail_bytes: int | None = None) -> FileChunk:
@@ -109,10 +113,7 @@ class RunFiles:
         changed = False
         if not followed.replayed:
             for offset, data in await asyncio.to_thread(self._store.pieces, job.id):
-                for start in range(0, len(data), _SLICE_BYTES):
-                    piece = data[start : start + _SLICE_BYTES]
-                    changed |= followed.run.apply_all(followed.decoder.feed(piece, offset + start))
-                    await asyncio.sleep(0)
+                changed |= await self._fold(followed, data, offset)
             followed.replayed = True
         return changed
 
@@ -120,10 +121,19 @@ class RunFiles:
         """The next piece of a run's events, kept in the store before it is handed on."""
         try:
             connection = await self._connected(job)
-            chunk = await connection.read(f"{job.folder}/{EVENTS_FILE}", offset, _SLICE_BYTES)
+            chunk = await connection.read(f"{job.folder}/{EVENTS_FILE}", offset, _PIECE_BYTES)
         except FileFailed:  # the run has not written yet
             return FileChunk(offset, b"", 0)
         if chunk.data:
             keep = self._store.append
             await asyncio.to_thread(self._ledger.copy, keep, job.id, chunk.offset, chunk.data)
         return chunk
+
+    async def _fold(self, followed: _Followed, data: bytes, offset: int) -> bool:
+        """Take in bytes of a run's events, others going first after each slice; true where any was new."""
+        changed = False
+        for start in range(0, len(data), _SLICE_BYTES):
+            events = followed.decoder.feed(data[start : start + _SLICE_BYTES], offset + start)
+            changed |= followed.run.apply_all(events)
+            await self._turns.give()
+        return changed

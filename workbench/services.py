@@ -43,15 +43,18 @@ from workbench.site import Sites
 from workbench.store import Store
 from workbench.submissions import Submissions
 from workbench.sweeps import Sweeps
+from workbench.turns import Turns
 
 STORE_FILE = "store.sqlite"
 _DEMO = "demo"
 
 
 @asynccontextmanager
-async def open_services(config: Config, prompter: Prompter | None = None) -> AsyncIterator[Services]:
+async def open_services(
+    config: Config, prompter: Prompter | None = None, turns: Turns | None = None
+) -> AsyncIterator[Services]:
     """The workbench on the user's configuration and store, let go of at the end."""
-    services = Services(config, Store(config.state_folder / STORE_FILE), prompter=prompter)
+    services = Services(config, Store(config.state_folder / STORE_FILE), prompter=prompter, turns=turns)
     try:
         yield services
     finally:
@@ -67,13 +70,14 @@ class Services:
         store: Store,
         *,
         prompter: Prompter | None = None,
+        turns: Turns | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._config = config
         self._store = store
         self._ledger = Ledger(store)
         self._sites = Sites(config, prompter or NoPrompter())
-        self._files = RunFiles(store, self._ledger, self._connected)
+        self._files = RunFiles(store, self._ledger, self._connected, turns or Turns())
         self.outbox = Outbox(store, self._ledger, clock)
         """What waits for a host that cannot be reached."""
         self._submissions = Submissions(self._ledger, self._sites, clock)

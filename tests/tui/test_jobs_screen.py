@@ -10,6 +10,7 @@ from workbench.app import WorkbenchApp
 from workbench.errors import ConnectionFailed, FileFailed
 from workbench.model.job import JobState
 from workbench.screens.jobs import JobsScreen
+from workbench.turns import Turns
 from workbench.widgets.job_table import JobTable
 
 
@@ -281,3 +282,17 @@ async def test_runs_that_another_machine_has_started_are_looked_for_and_shown() 
 
 async def _said(hand: Hand) -> list[str]:
     return notices(hand)
+
+
+async def test_a_key_has_other_work_step_aside() -> None:
+    class Counted(Turns):
+        n_keys = 0
+
+        def key_pressed(self) -> None:
+            self.n_keys += 1
+
+    turns = Counted()
+    async with WorkbenchApp(three(), turns=turns).run_test(size=LARGE) as hand:
+        await settled(hand)
+        await press(hand, "j", "j")
+        assert turns.n_keys == 2

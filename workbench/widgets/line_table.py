@@ -9,6 +9,7 @@ from typing import Generic, TypeVar
 from rich.segment import Segment
 from rich.style import Style
 from textual import events
+from textual.cache import LRUCache
 from textual.geometry import Size
 from textual.message import Message
 from textual.strip import Strip
@@ -19,6 +20,8 @@ from workbench.widgets.seen_lines import SeenLines
 
 T = TypeVar("T")
 _HEADER_LINES = 1
+_KEPT_STRIPS = 256
+"""Lines that are kept as they were drawn: a few screens full."""
 TONES = ("running", "done", "waiting", "muted", "failed")
 
 
@@ -75,6 +78,7 @@ class LineTable(SeenLines, Generic[T], can_focus=True):
         self._rows: Sequence[T] = ()
         self._row_of: dict[str, int] = {}
         self._cursor = 0
+        self._strips: LRUCache[tuple[object, ...], Strip] = LRUCache(_KEPT_STRIPS)
 
     # -- for a table of something ----------------------------------------------------------------
 
@@ -167,30 +171,42 @@ class LineTable(SeenLines, Generic[T], can_focus=True):
 
     # -- drawing ---------------------------------------------------------------------------------
 
+    def prepare(self) -> None:
+        """Look the styles up once for all lines."""
+        base = self.rich_style
+        marked = self.get_component_rich_style("line-table--cursor")
+        self._base = base
+        self._marked = base + Style(bgcolor=marked.bgcolor, bold=marked.bold)
+        self._heading = self.get_component_rich_style("line-table--header")
+        self._colours = {
+            tone: Style(color=self.get_component_rich_style(f"line-table--{tone}").color) for tone in TONES
+        }
+
     def line(self, y: int) -> Strip:
         """One line of what is seen; the first is the header."""
         width = self._width - 2
         if y < _HEADER_LINES:
-            style = self.get_component_rich_style("line-table--header")
-            return self._strip(self.header(width), style)
+            return self._strip(self.header(width), self._heading)
         row = self.scroll_offset.y + y - _HEADER_LINES
         if row >= len(self._rows):
-            return Strip.blank(self._width, self.rich_style)
-        base = self.rich_style
-        if row == self._cursor:
-            marked = self.get_component_rich_style("line-table--cursor")
-            base += Style(bgcolor=marked.bgcolor, bold=marked.bold)
+            return Strip.blank(self._width, self._base)
+        base = self._marked if row == self._cursor else self._base
         return self._strip(self.cells(self._rows[row], width), base)
 
     def _strip(self, cells: Sequence[Cell], base: Style) -> Strip:
-        segments = [Segment(" ", base)]
-        for cell in cells:
-            style = base + self._colour(cell.tone) if cell.tone else base
-            segments += [Segment(fitted(cell.text, cell.width, right=cell.right), style), Segment(" ", base)]
-        return Strip(segments).adjust_cell_length(self._width, base)
-
-    def _colour(self, tone: str) -> Style:
-        return Style(color=self.get_component_rich_style(f"line-table--{tone}").color)
+        styles = [base + self._colours[cell.tone] if cell.tone else base for cell in cells]
+        # The same line again is the same strip: what Textual has worked out of it is kept with it.
+        known = (self._width, base, *cells, *styles)
+        strip = self._strips.get(known)
+        if strip is None:
+            segments = [Segment(" ", base)]
+            for cell, style in zip(cells, styles, strict=True):
+                segments += [
+                    Segment(fitted(cell.text, cell.width, right=cell.right), style),
+                    Segment(" ", base),
+                ]
+            strip = self._strips[known] = Strip(segments).adjust_cell_length(self._width, base)
+        return strip
 
     @property
     def _width(self) -> int:
