@@ -56,6 +56,8 @@ SETTLED = 0.95
 LABELLED = "labelled structures"
 """The case under which errors on them are reported."""
 GATE_ROUNDS = 2
+_COMPILED = ("evaluator", "compile")
+"""Techniques whose first call may take long."""
 _FIXED_WORK = 40
 """What an evaluation costs whatever the size, in atoms: only for how progress is counted."""
 
@@ -204,8 +206,10 @@ class Bench:
             for lane in lanes:
                 if lane.failure:
                     continue
-                if index == 0:  # said before, because it may compile for a minute
-                    self._advance(0, f"first call of {lane.plan.name} on {system.name}")
+                if index == 0:
+                    compiles = ": compiles, the first time for minutes"
+                    why = compiles if lane.plan.technique in _COMPILED else ""
+                    self._advance(0, f"first call of {lane.plan.name} on {system.name}{why}")
                 answer, ms = self._timed(lane, atoms)
                 if answer is not None and index == 0:
                     lane.first_ms = ms
