@@ -14,6 +14,7 @@ from tests.cluster.cluster import Cluster
 from tests.end_to_end.sessions import Browser, environment, opened, ready
 from tests.waiting import until
 from workbench.model.job import JobState
+from workbench.schedulers.slurm import SlurmScheduler
 from workbench.services import Services
 
 SETTINGS = ('interactive_qos = "INTR"', "interactive_minutes = 30")
@@ -96,3 +97,24 @@ async def test_an_environment_without_jupyter_is_named_as_the_trouble(
 
 async def _state(services: Services, session_id: str) -> str:
     return services.desk.view(services.desk.session(session_id)).state
+
+
+async def test_a_session_that_has_waited_long_is_found_as_soon_as_it_runs(
+    env: Mapping[str, str], cluster: Cluster
+) -> None:
+    def partition(state: str) -> None:
+        cluster.master.run("scontrol", "update", "PartitionName=icelake", f"State={state}")
+
+    async with opened(env) as services:
+        partition("DOWN")
+        try:
+            session = await services.desk.start()
+            scheduler = (await services.desk.site(None)).scheduler
+            assert isinstance(scheduler, SlurmScheduler)
+            assert services.job(session.job).state is JobState.PENDING
+            await services.refresh()
+            scheduler.pace.interval_s = 3600.0  # the queue's turn is not in this test's time
+        finally:
+            partition("UP")
+        view = await ready(services, session)
+        assert (await Browser(view.session).get("/api"))[0] == 200

@@ -284,6 +284,8 @@ class Desk:
             self._kernels.forget(session)
         if job.state is not JobState.RUNNING:
             await way.forget()
+            if job.state is JobState.PENDING:
+                await way.ask_early(job)
             return
         if way.place is None:
             with suppress(NotAllowed):  # it is starting

@@ -17,7 +17,7 @@ from workbench.errors import ConnectionFailed, FileFailed, NotAllowed, Workbench
 from workbench.model.job import Job, JobState
 from workbench.model.profile import ClusterProfile
 from workbench.model.session import Place
-from workbench.ports import ByteStream, Connection
+from workbench.ports import ByteStream, Connection, Scheduler
 from workbench.sessions import hop
 
 log = logging.getLogger(__name__)
@@ -35,6 +35,10 @@ class Site(Protocol):
     @property
     def connection(self) -> Connection:
         """To the host where its commands are."""
+
+    @property
+    def scheduler(self) -> Scheduler:
+        """Where the job is."""
 
     @property
     def work_folder(self) -> str:
@@ -57,6 +61,8 @@ class Way:
         """Whose place it is."""
         self.place: Place | None = None
         """Where it is, as far as that is known."""
+        self._word = b""
+        """What the job had written of its place when it was looked at last."""
 
     @asynccontextmanager
     async def channel(self) -> AsyncIterator[ByteStream]:
@@ -98,6 +104,20 @@ class Way:
         """
         async with self._finding:
             return await self._find()
+
+    async def ask_early(self, job: Job) -> None:
+        """Have the scheduler asked out of its turn where a job that waits has written that it runs.
+
+        A file is looked at every second, as no queue may be: after a long wait that is asked for rarely.
+        """
+        site = await self._site_of(job.profile)
+        try:
+            word = (await site.connection.read(f"{job.folder}/{_PLACE_FILE}")).data
+        except FileFailed:
+            word = b""
+        if word != self._word and word:
+            site.scheduler.stir()
+        self._word = word
 
     # -- inside ----------------------------------------------------------------------------------
 
