@@ -72,13 +72,22 @@ class RunFiles:
         deadline = time.monotonic() + _FETCH_S
         async with followed.reading:
             changed = await self._replay(job, followed)
-            while True:  # one piece at least, or on a busy machine nothing would ever come
-                chunk = await self._next_piece(job, followed.decoder.offset)
-                if not chunk.data:
-                    break
-                changed |= await self._fold(followed, chunk.data, chunk.offset)
+            # One piece at least, or on a busy machine nothing would ever come.
+            chunk = await self._next_piece(job, followed.decoder.offset)
+            while chunk.data:
+                fold = self._fold(followed, chunk.data, chunk.offset)
                 if time.monotonic() >= deadline:
+                    changed |= await fold
                     break
+                # The next piece is on its way meanwhile. Whatever becomes of it, this one is folded whole.
+                ahead = self._next_piece(job, chunk.offset + len(chunk.data))
+                anew, following = await asyncio.gather(fold, ahead, return_exceptions=True)
+                if isinstance(anew, BaseException):
+                    raise anew
+                changed |= anew
+                if isinstance(following, BaseException):
+                    raise following
+                chunk = following
         return changed
 
     async def log_chunk(self, job: Job, offset: int = 0, *, tail_bytes: int | None = None) -> FileChunk:
