@@ -41,7 +41,9 @@ class SparseSymmetricContraction(SymmetricContraction):
     slope_products: Tensor
     slope_slopes: Tensor
     slope_coupling: Tensor
-    """As in `accel.ops.slopes.SlopeTerms`."""
+    slope_degree: int
+    slope_blocks: tuple[tuple[int, int], ...]
+    """These as in `accel.ops.slopes.SlopeTerms`."""
 
     @staticmethod
     def covers(module: Any) -> bool:
@@ -86,10 +88,7 @@ class SparseSymmetricContraction(SymmetricContraction):
             [n_atoms, Σ n_channels · (2 l_out + 1)], irreps one after the other.
         """
         element = y.argmax(dim=1)
-        if x.device.type == "cpu":
-            out = self._by_element(x, element)
-        else:
-            out = self._by_terms(x, element)
+        out = self._by_element(x, element) if x.device.type == "cpu" else self._by_terms(x, element)
         parts = torch.split(out, [irrep.ir.dim for irrep in self.irreps_out], dim=2)
         return torch.cat([part.flatten(1) for part in parts], dim=1)
 

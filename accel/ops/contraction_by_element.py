@@ -34,15 +34,22 @@ class Slopes:
     """The element among those present and atoms [n_atoms_in_piece], int64, of each piece."""
 
 
-def pieces_by_element(element: Tensor) -> tuple[Tensor, tuple[tuple[int, Tensor], ...]]:
-    """The elements present, int64, and the atoms of `element` [n_atoms] in pieces of one element each."""
+def atoms_by_element(element: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The elements present, int64, and the atoms of each, by `element` [n_atoms]; one at the least."""
     counts = torch.bincount(element, minlength=1).tolist()
     present = [z for z, count in enumerate(counts) if count] or [0]
-    groups = torch.argsort(element, stable=True).split([counts[z] for z in present])
-    pieces = tuple(
-        (index, atoms) for index, group in enumerate(groups) for atoms in group.split(_PIECE_ATOMS)
+    return torch.tensor(present), torch.split(
+        torch.argsort(element, stable=True), [counts[z] for z in present]
     )
-    return torch.tensor(present), pieces
+
+
+def pieces_by_element(element: Tensor) -> tuple[Tensor, tuple[tuple[int, Tensor], ...]]:
+    """The elements present, and pieces of `Slopes`."""
+    present, groups = atoms_by_element(element)
+    pieces = tuple(
+        (index, atoms) for index, group in enumerate(groups) for atoms in torch.split(group, _PIECE_ATOMS)
+    )
+    return present, pieces
 
 
 def contract(x: Tensor, coefficients: Tensor, slopes: Slopes) -> Tensor:
@@ -75,7 +82,7 @@ class _Value(torch.autograd.Function):
             value = x.new_empty(n_channels, out.shape[2], len(atoms))
             for c in _chunks(slopes, components):
                 slope[c] = _slopes(components[c], coefficients[index, c], slopes)
-                by_output = slope[c].unflatten(1, (out.shape[2], n_lm + 1))
+                by_output = torch.unflatten(slope[c], 1, (out.shape[2], n_lm + 1))
                 torch.sum(by_output * components[c, None], 2, out=value[c])
             out.index_copy_(0, atoms, value.permute(2, 0, 1))
             found.append(slope)
@@ -94,7 +101,7 @@ class _Value(torch.autograd.Function):
             found = _Slope.apply(x, coefficients, ctx.slopes, *found)  # type: ignore[no-untyped-call]
         parts = []
         for (_, atoms), slope in zip(ctx.slopes.pieces, found, strict=True):
-            by_output = slope.unflatten(1, (-1, n_lm + 1))[:, :, :n_lm]
+            by_output = torch.unflatten(slope, 1, (-1, n_lm + 1))[:, :, :n_lm]
             parts.append((by_output * gradients[0][atoms].permute(1, 2, 0)[:, :, None]).sum(1))
         place = torch.argsort(torch.cat([atoms for _, atoms in ctx.slopes.pieces]))
         return torch.cat(parts, 2).permute(2, 0, 1)[place], None, None
@@ -119,8 +126,9 @@ class _ByCoefficients(torch.autograd.Function):
             components = _components(ctx.x, atoms)
             by_output = (gradients[0][atoms] / ctx.slopes.degree).permute(1, 2, 0)[:, :, None]
             parts = [
-                _by_coefficients(components[c], (by_output[c] * components[c, None]).flatten(1, 2), ctx.slopes)
+                _by_coefficients(mine, (by_output[c] * mine[:, None]).flatten(1, 2), ctx.slopes)
                 for c in _chunks(ctx.slopes, components)
+                for mine in (components[c],)
             ]
             before, found = sums[index], torch.cat(parts)
             sums[index] = found if before is None else before + found
@@ -187,7 +195,8 @@ def _slopes(components: Tensor, coefficients: Tensor, slopes: Slopes) -> Tensor:
     """[n_channels, n_slopes, n_atoms] by `coefficients` [n_channels, Σ slopes · products]."""
     product = _product(components, slopes.products)
     parts = [
-        torch.bmm(matrix, product[:, columns]) for matrix, _, columns in _matrices(coefficients, slopes.blocks)
+        torch.bmm(matrix, product[:, columns])
+        for matrix, _, columns in _matrices(coefficients, slopes.blocks)
     ]
     return torch.cat(parts, 1).index_select(1, slopes.slopes)
 
@@ -225,7 +234,8 @@ def _product(components: Tensor, factors: Any) -> Tensor:
     """[n_channels, n_products, n_atoms]."""
     product = components.index_select(1, factors[0])
     for factor in factors[1:]:
-        product = product * components.index_select(1, factor)
+        other = components.index_select(1, factor)
+        product = product * other if torch.is_grad_enabled() else product.mul_(other)
     return product
 
 
@@ -236,6 +246,6 @@ def _matrices(
     row, column, start = 0, 0, 0
     for n_slopes, n_products in blocks:
         size = n_slopes * n_products
-        matrix = coefficients[:, start : start + size].unflatten(1, (n_slopes, n_products))
+        matrix = torch.unflatten(coefficients[:, start : start + size], 1, (n_slopes, n_products))
         yield matrix, slice(row, row + n_slopes), slice(column, column + n_products)
         row, column, start = row + n_slopes, column + n_products, start + size

@@ -1,9 +1,9 @@
 """The symmetric contraction through its slopes: a matrix product for each element and channel.
 
-With the constant 1 as one more component, x̃ = (x, 1), an output P of correlation ν is homogeneous of degree ν,
-and by Euler's theorem ν P = Σ_q x̃_q ∂P/∂x̃_q. Its slopes are products of ν - 1 components times coefficients
-that an element and a channel share over all atoms, which is a matrix product. So value and gradient cost one
-such product, and the reverse pass is left with a sum over outputs.
+With the constant 1 as one more component, x̃ = (x, 1), an output P of correlation ν is homogeneous of degree
+ν, and by Euler's theorem ν P = Σ_q x̃_q ∂P/∂x̃_q. Its slopes are products of ν - 1 components times
+coefficients that an element and a channel share over all atoms, which is a matrix product. So value and
+gradient cost one such product, and the reverse pass is left with a sum over outputs.
 
 Components of the harmonics change sign under reflections, so the products of a slope are few and the
 matrix falls apart into blocks.
@@ -63,9 +63,7 @@ def slope_terms(terms: Terms, n_lm: int, n_out: int) -> SlopeTerms:
     slope_block, product_block = _blocks(rows, columns, n_slopes, len(products))
     by_slope, by_product = np.argsort(slope_block, kind="stable"), np.argsort(product_block, kind="stable")
     n_blocks = int(product_block.max()) + 1
-    blocks = tuple(
-        (int((slope_block == b).sum()), int((product_block == b).sum())) for b in range(n_blocks)
-    )
+    blocks = tuple((int((slope_block == b).sum()), int((product_block == b).sum())) for b in range(n_blocks))
     starts = np.cumsum([0, *(s * p for s, p in blocks)])
     slope_place, product_place = np.argsort(by_slope), np.argsort(by_product)
     first_slope, first_product = (np.cumsum([0, *each])[:-1] for each in zip(*blocks, strict=True))
