@@ -27,6 +27,7 @@ from torch import Tensor, nn
 
 from accel.errors import MissingBackend, PlanError
 from accel.mace_torch import default_dtype
+from accel.ops.radial_network import FactoredNetwork
 from accel.plan import BLOCKS
 
 PRECISIONS: Mapping[str, torch.dtype] = {
@@ -72,6 +73,9 @@ def lower_blocks(
     n_layers = len(part.interactions)
     if strange := [layer for layer in layers if not 0 <= layer < n_layers]:
         raise PlanError(f"The model has no layer {strange[0]}; it has those from 0 to {n_layers - 1}.")
+    for module in model.modules():
+        if isinstance(module, FactoredNetwork):  # what is cast between blocks has to be one array
+            module.factored = False
     lowered = []
     for name, block, layer in _modules(model):
         if block in precisions and (not layers or layer in layers):

@@ -61,11 +61,20 @@ def swap_operations(model: nn.Module) -> SwapReport:
     from accel.ops.chebyshev import DifferentiableChebyshev
     from accel.ops.contraction import SparseSymmetricContraction
     from accel.ops.convolution import EdgeMatrixProduct
+    from accel.ops.element_linear import ElementLinear
+    from accel.ops.radial_network import FactoredNetwork
 
+    swapped_kinds = (
+        SparseSymmetricContraction,
+        EdgeMatrixProduct,
+        DifferentiableChebyshev,
+        ElementLinear,
+        FactoredNetwork,
+    )
     swapped, left = [], []
     for name, module in model.named_modules():
         leaf = name.rpartition(".")[2]
-        if isinstance(module, SparseSymmetricContraction | EdgeMatrixProduct | DifferentiableChebyshev):
+        if isinstance(module, swapped_kinds):
             swapped.append(name)
         elif DifferentiableChebyshev.covers(module):
             DifferentiableChebyshev.adopt(module)
@@ -73,11 +82,21 @@ def swap_operations(model: nn.Module) -> SwapReport:
         elif SparseSymmetricContraction.covers(module):
             SparseSymmetricContraction.adopt(module)
             swapped.append(name)
+        elif leaf == "skip_tp" and ElementLinear.covers(module):
+            ElementLinear.adopt(module)
+            swapped.append(name)
         elif leaf == "conv_tp" and EdgeMatrixProduct.covers(module):
             EdgeMatrixProduct.adopt(module, model_dtype(model))
             # mace-torch's own switch for products that gather and sum by themselves.
             block: Any = model.get_submodule(name.rpartition(".")[0])
             block.conv_fusion = "edge matrix"
+            swapped.append(name)
+        elif (
+            leaf == "conv_tp_weights"
+            and FactoredNetwork.covers(module)
+            and name.removesuffix("_weights") in swapped
+        ):
+            FactoredNetwork.adopt(module)
             swapped.append(name)
         elif leaf in ("conv_tp", "symmetric_contractions"):
             left.append(f"{name} ({_kind(module)} has no fast form)")

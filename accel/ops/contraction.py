@@ -2,7 +2,8 @@
 
 Runs on any device, in any floating dtype, and under double backward: it is made of products, sums
 and index operations alone. Weights are combined with the couplings at every call, so training sees
-them; the couplings are constants, read once.
+them; the couplings are constants, read once. On a CPU atoms are taken in groups of one element
+(`accel.ops.contraction_by_element`), for which another device would have to be waited for.
 """
 
 from __future__ import annotations
@@ -13,7 +14,9 @@ import numpy as np
 import torch
 
 from accel.mace_torch import quiet
+from accel.ops.contraction_by_element import Slopes, contract, pieces_by_element
 from accel.ops.polynomial import terms_by_order, weights_by_order
+from accel.ops.slopes import slope_terms
 
 with quiet():
     from mace.modules.symmetric_contraction import SymmetricContraction
@@ -35,6 +38,12 @@ class SparseSymmetricContraction(SymmetricContraction):
     sparse_out: Tensor
     """[n_terms], output component."""
     sparse_outputs: int
+    slope_products: Tensor
+    slope_slopes: Tensor
+    slope_coupling: Tensor
+    slope_degree: int
+    slope_blocks: tuple[tuple[int, int], ...]
+    """These as in `accel.ops.slopes.SlopeTerms`."""
 
     @staticmethod
     def covers(module: Any) -> bool:
@@ -61,6 +70,12 @@ class SparseSymmetricContraction(SymmetricContraction):
         keep("sparse_out", np.concatenate([each for _, each, _ in terms]), torch.int64)
         for i, (_, _, on_paths) in enumerate(terms):
             keep(f"sparse_coupling_{i}", on_paths, like.dtype)
+        n_lm = sum(irrep.ir.dim for irrep in module.irreps_in)
+        slopes = slope_terms(terms, n_lm, module.sparse_outputs)
+        keep("slope_products", slopes.products, torch.int64)
+        keep("slope_slopes", slopes.slopes, torch.int64)
+        keep("slope_coupling", slopes.coupling, like.dtype)
+        module.slope_degree, module.slope_blocks = slopes.degree, slopes.blocks
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """The contraction.
@@ -72,6 +87,24 @@ class SparseSymmetricContraction(SymmetricContraction):
         Returns:
             [n_atoms, Σ n_channels · (2 l_out + 1)], irreps one after the other.
         """
+        element = y.argmax(dim=1)
+        out = self._by_element(x, element) if x.device.type == "cpu" else self._by_terms(x, element)
+        parts = torch.split(out, [irrep.ir.dim for irrep in self.irreps_out], dim=2)
+        return torch.cat([part.flatten(1) for part in parts], dim=1)
+
+    def _by_element(self, x: Tensor, element: Tensor) -> Tensor:
+        """[n_atoms, n_channels, n_out], by matrix products for the elements present."""
+        present, pieces = pieces_by_element(element)
+        weights = torch.cat(weights_by_order(self), dim=1)[present]
+        coefficients = torch.matmul(weights.transpose(1, 2), self.slope_coupling)
+        return contract(
+            x,
+            coefficients,
+            Slopes(self.slope_degree, self.slope_products, self.slope_slopes, self.slope_blocks, pieces),
+        )
+
+    def _by_terms(self, x: Tensor, element: Tensor) -> Tensor:
+        """The same, term by term."""
         coefficients = torch.cat(
             [
                 torch.einsum("tk,ekc->tec", getattr(self, f"sparse_coupling_{i}"), weight)
@@ -80,13 +113,8 @@ class SparseSymmetricContraction(SymmetricContraction):
         )
         by_component = torch.cat([x.permute(2, 0, 1), torch.ones_like(x[:, :, 0])[None]])
         terms = (self.sparse_factors, self.sparse_monomial, self.sparse_out, self.sparse_outputs)
-        out = _Contraction.apply(by_component, coefficients, y.argmax(dim=1), *terms)  # type: ignore[no-untyped-call]
-        parts, offset = [], 0
-        for irrep in self.irreps_out:
-            part = out[offset : offset + irrep.ir.dim]
-            parts.append(part.permute(1, 2, 0).flatten(1))
-            offset += irrep.ir.dim
-        return torch.cat(parts, dim=1)
+        out: Tensor = _Contraction.apply(by_component, coefficients, element, *terms)  # type: ignore[no-untyped-call]
+        return out.permute(1, 2, 0)
 
 
 class _Contraction(torch.autograd.Function):

@@ -8,10 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from accel.mace_torch import o3
-from accel.ops.slots import PIECE, arrange, spread
+from accel.ops.edge_sums import Edges, Group, sum_over_edges
+from accel.ops.radial_network import RadialWeights
+from accel.ops.slots import arrange
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,35 +37,28 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
             and [ins.i_out for ins in module.instructions] == list(range(len(module.irreps_out)))
         )
 
+    edge_groups: tuple[tuple[int, tuple[int, ...], tuple[int, ...]], ...]
+    """The input, paths and their widths of each of `accel.ops.edge_sums.Group`."""
+
     @classmethod
     def adopt(cls, module: Any, dtype: torch.dtype) -> None:
         """Turn `module`, for which `covers` is true, into one of these; couplings are kept in `dtype`."""
         module.__class__ = cls
-        by_input: dict[int, list[tuple[int, Tensor]]] = {}
-        harmonics = module.irreps_in2.slices()
+        by_input: dict[int, list[int]] = {}
         for path, ins in enumerate(module.instructions):
-            l_in, l_edge, l_out = (
-                module.irreps_in1[ins.i_in1].ir.l,
-                module.irreps_in2[ins.i_in2].ir.l,
-                module.irreps_out[ins.i_out].ir.l,
-            )
-            coupling = torch.zeros(module.irreps_in2.dim, 2 * l_in + 1, 2 * l_out + 1, dtype=torch.float64)
-            three_j = o3.wigner_3j(l_in, l_edge, l_out, dtype=torch.float64)
-            coupling[harmonics[ins.i_in2]] = ins.path_weight * three_j.permute(1, 0, 2)
-            by_input.setdefault(ins.i_in1, []).append((path, coupling))
+            by_input.setdefault(ins.i_in1, []).append(path)
+        widths = [ir.dim for _, ir in module.irreps_out]
+        module.edge_groups = tuple(
+            (i_in, tuple(paths), tuple(widths[path] for path in paths)) for i_in, paths in by_input.items()
+        )
         like = next(module.buffers())
-        module.edge_paths = []
-        for i_in, couplings in sorted(by_input.items()):
-            stacked = torch.cat([c for _, c in couplings], dim=2)
-            module.edge_paths.append(
-                (i_in, [path for path, _ in couplings], [c.shape[2] for _, c in couplings])
-            )
-            buffer = stacked.to(like.device, dtype)
-            module.register_buffer(f"edge_coupling_{i_in}", buffer, persistent=False)
+        for i_in, paths in by_input.items():
+            coupling = _coupling(module, paths).to(like.device, dtype)
+            module.register_buffer(f"edge_coupling_{i_in}", coupling, persistent=False)
 
-    edge_paths: list[tuple[int, list[int], list[int]]]
-
-    def forward(self, x: Tensor, y: Tensor, weight: Tensor, edge_index: Tensor | None = None) -> Tensor:
+    def forward(
+        self, x: Tensor, y: Tensor, weight: Tensor | RadialWeights, edge_index: Tensor | None = None
+    ) -> Tensor:
         """The product; with `edge_index` gathered from senders and summed over receivers.
 
         Args:
@@ -74,51 +70,72 @@ class EdgeMatrixProduct(o3.TensorProduct):  # type: ignore[misc]
         Returns:
             [n_edges or n_atoms, irreps_out].
         """
+        channels, paths = self.irreps_in1[0].mul, self._paths()
+        if isinstance(weight, RadialWeights):
+            radial, matrix = weight.hidden, _reordered(weight.matrix, paths)
+        else:
+            radial, matrix = _reordered(weight, paths), None
         if edge_index is None:
-            return self.product(x, y, weight)
-        return self.summed(x, y, weight, edge_index)
+            return self.product(x, y, radial if matrix is None else radial @ matrix)
+        inputs = self.irreps_in1.slices()
+        by_component = torch.cat(
+            [
+                torch.unflatten(x[:, inputs[i]], 1, (channels, -1)).transpose(1, 2)
+                for i, _, _ in self.edge_groups
+            ],
+            dim=1,
+        )
+        edges = Edges(edge_index[0], arrange(edge_index[1], len(x)), self._groups(y.dtype))
+        by_atom = sum_over_edges(by_component, y, radial, matrix, edges)
+        return self._joined(by_atom)
 
-    def summed(self, x: Tensor, y: Tensor, weight: Tensor, edge_index: Tensor) -> Tensor:
-        """Messages summed over receivers [n_atoms, irreps_out], without any that is written."""
-        n_atoms, channels = x.shape[0], self.irreps_in1[0].mul
-        slots = arrange(edge_index[1], n_atoms)
-        n_pieces = len(slots.receiver)
-        # Unbound together: the gradient of one path would be an array of zeros for all the others.
-        radial = spread(weight, slots).reshape(len(slots.edge), len(self.irreps_out), 1, channels).unbind(1)
-        harmonics = spread(y, slots) * slots.filled[:, None]
-        sender = edge_index[0][slots.edge]
-        sums: list[Tensor | None] = [None] * len(self.irreps_out)
-        for i_in, paths, widths in self.edge_paths:
-            matrix = self._matrices(i_in, harmonics)
-            n_in = matrix.shape[1]
-            features = x[:, self.irreps_in1.slices()[i_in]].reshape(n_atoms, channels, n_in)
-            sent = features.transpose(1, 2).contiguous()[sender]
-            for path, part in zip(paths, torch.split(matrix, widths, dim=2), strict=True):
-                left = part.reshape(n_pieces, PIECE * n_in, part.shape[2]).transpose(1, 2)
-                right = (radial[path] * sent).view(n_pieces, PIECE * n_in, channels)
-                sums[path] = torch.bmm(left, right)
-        n_out = [irrep.ir.dim for irrep in self.irreps_out]
-        by_piece = torch.cat([part for part in sums if part is not None], dim=1)
-        by_atom = by_piece.new_zeros(n_atoms, sum(n_out), channels).index_add(0, slots.receiver, by_piece)
-        parts = torch.split(by_atom, n_out, dim=1)
-        return torch.cat([part.transpose(1, 2).flatten(1) for part in parts], dim=1)
-
-    def _matrices(self, i_in: int, y: Tensor) -> Tensor:
-        """Of every edge: [n_edges, 2 l_in + 1, Σ (2 l_out + 1)]."""
-        coupling: Tensor = getattr(self, f"edge_coupling_{i_in}")
-        return torch.einsum("ey,yij->eij", y, coupling.to(y.dtype))
-
-    def product(self, x: Tensor, y: Tensor, weight: Tensor) -> Tensor:
+    def product(self, x: Tensor, y: Tensor, radial: Tensor) -> Tensor:
         """The product for each edge [n_edges, irreps_out], in operations that autograd knows."""
-        n_edges, channels = x.shape[0], self.irreps_in1[0].mul
-        radial = weight.reshape(n_edges, len(self.irreps_out), channels)
-        slices = self.irreps_in1.slices()
-        outputs: list[Tensor | None] = [None] * len(self.irreps_out)
-        for i_in, paths, widths in self.edge_paths:
-            matrix = self._matrices(i_in, y)
-            features = x[:, slices[i_in]].reshape(n_edges, channels, self.irreps_in1[i_in].ir.dim)
-            for path, part in zip(paths, torch.split(matrix, widths, dim=2), strict=True):
-                weighted = radial[:, path, :, None] * features
-                product = weighted * part if features.shape[2] == 1 else torch.bmm(weighted, part)
-                outputs[path] = product.flatten(1)
-        return torch.cat([out for out in outputs if out is not None], dim=1)
+        channels, inputs = self.irreps_in1[0].mul, self.irreps_in1.slices()
+        weights = torch.unflatten(radial, 1, (-1, channels))
+        parts = []
+        for (i_in, _, _), group in zip(self.edge_groups, self._groups(y.dtype), strict=True):
+            matrix = torch.unflatten(y @ group.coupling, 1, (-1, group.n_out)).transpose(1, 2)
+            features = torch.unflatten(x[:, inputs[i_in]], 1, (channels, -1)).transpose(1, 2)
+            parts.append(torch.bmm(matrix, (group.weights(weights) * features[:, None]).flatten(1, 2)))
+        return self._joined(torch.cat(parts, dim=1))
+
+    def _groups(self, dtype: torch.dtype) -> tuple[Group, ...]:
+        groups, first_path, first_in, first_out = [], 0, 0, 0
+        for i_in, paths, widths in self.edge_groups:
+            coupling = getattr(self, f"edge_coupling_{i_in}").to(dtype)
+            n_in, n_out = self.irreps_in1[i_in].ir.dim, sum(widths)
+            groups.append(Group(first_path, len(paths), first_in, n_in, first_out, n_out, coupling))
+            first_path, first_in, first_out = first_path + len(paths), first_in + n_in, first_out + n_out
+        return tuple(groups)
+
+    def _paths(self) -> list[int]:
+        """By groups."""
+        return [path for _, paths, _ in self.edge_groups for path in paths]
+
+    def _joined(self, summed: Tensor) -> Tensor:
+        """[n, irreps_out] of [n, Σ n_out, n_channels], which has its paths in another order."""
+        parts = torch.split(summed, [width for _, _, widths in self.edge_groups for width in widths], dim=1)
+        return torch.cat([parts[i].transpose(1, 2).flatten(1) for i in np.argsort(self._paths())], dim=1)
+
+
+def _coupling(module: Any, paths: list[int]) -> Tensor:
+    """From harmonics to the matrices of some paths of one input, in fp64."""
+    harmonics, widths = module.irreps_in2.slices(), [module.irreps_out[path].ir.dim for path in paths]
+    n_in = module.irreps_in1[module.instructions[paths[0]].i_in1].ir.dim
+    coupling = torch.zeros(module.irreps_in2.dim, len(paths), n_in, sum(widths), dtype=torch.float64)
+    for place, path in enumerate(paths):
+        ins = module.instructions[path]
+        degrees = (module.irreps_in1[ins.i_in1], module.irreps_in2[ins.i_in2], module.irreps_out[ins.i_out])
+        three_j = o3.wigner_3j(*(irrep.ir.l for irrep in degrees), dtype=torch.float64)
+        first = sum(widths[:place])
+        part = coupling[harmonics[ins.i_in2], place, :, first : first + widths[place]]
+        part.copy_(ins.path_weight * three_j.permute(1, 0, 2))
+    return coupling.flatten(1)
+
+
+def _reordered(weights: Tensor, paths: list[int]) -> Tensor:
+    """[n, n_paths · n_channels] with the paths in another order."""
+    if paths == sorted(paths):
+        return weights
+    return torch.unflatten(weights, 1, (len(paths), -1))[:, paths].flatten(1)

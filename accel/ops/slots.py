@@ -7,7 +7,7 @@ added to the atom: an eighth of the additions by index is left, and no message i
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 
@@ -51,46 +51,3 @@ def arrange(receiver: Tensor, n_atoms: int) -> Slots:
     filled = filled.index_fill_(0, slot, True)
     by_piece = receiver.new_zeros(n_pieces).index_copy_(0, slot // PIECE, ordered)
     return Slots(torch.empty_like(order).index_copy_(0, order, slot), edge, filled, by_piece)
-
-
-def spread(values: Tensor, slots: Slots) -> Tensor:
-    """What edges carry [n_edges, …] by slots [n_slots, …]; in empty slots what some edge carries.
-
-    The gradient leaves the empty slots out: what is made of them has to be multiplied by zero.
-    """
-    spread_out: Tensor = _Spread.apply(values, slots)  # type: ignore[no-untyped-call]
-    return spread_out
-
-
-class _Spread(torch.autograd.Function):
-    """A slot has one edge at the most, so both ways are copies and nothing is added up."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, slots: Slots) -> Tensor:
-        """By slots."""
-        ctx.slots = slots
-        return values.index_select(0, slots.edge)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """By edges."""
-        collected: Tensor = _Collect.apply(gradients[0], ctx.slots)  # type: ignore[no-untyped-call]
-        return collected, None
-
-
-class _Collect(torch.autograd.Function):
-    """The way back of `_Spread`."""
-
-    @staticmethod
-    def forward(ctx: Any, values: Tensor, slots: Slots) -> Tensor:
-        """By edges."""
-        ctx.slots = slots
-        return values.index_select(0, slots.of_edge)
-
-    @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None]:
-        """By slots, zero where there is no edge."""
-        slots = ctx.slots
-        gradient = gradients[0]
-        filled = slots.filled.view(-1, *[1] * (gradient.dim() - 1))
-        return spread(gradient, slots) * filled, None
