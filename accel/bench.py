@@ -175,6 +175,8 @@ class Bench:
         self._report = report
         self._clock = clock
         self._done = self._total = 0
+        self._called: set[str] = set()
+        """Plans that have computed something."""
 
     def run(self, systems: Sequence[System], labelled: Sequence[Atoms] = ()) -> BenchmarkResult:
         """Everything, in order."""
@@ -207,9 +209,10 @@ class Bench:
                 if lane.failure:
                     continue
                 if index == 0:
-                    compiles = ": compiles, the first time for minutes"
-                    why = compiles if lane.plan.technique in _COMPILED else ""
-                    self._advance(0, f"first call of {lane.plan.name} on {system.name}{why}")
+                    may = lane.plan.technique in _COMPILED and lane.plan.name not in self._called
+                    long = ": compiles, the first time for minutes" if may else ""
+                    self._called.add(lane.plan.name)
+                    self._advance(0, f"first call of {lane.plan.name} on {system.name}{long}")
                 answer, ms = self._timed(lane, atoms)
                 if answer is not None and index == 0:
                     lane.first_ms = ms

@@ -221,6 +221,20 @@ def test_progress_ends_at_its_total_and_never_goes_back() -> None:
     assert len({one.total for one in steps}) == 1
 
 
+def test_a_plan_is_said_to_compile_before_its_very_first_call_alone() -> None:
+    compiled = (replace(named_plan("exact"), name="compiled"), Spring())
+    told: Told = []
+    Bench([(REFERENCE, Spring()), compiled], repeats=1, report=told.append).run([system(), system()])
+    calls = [one.stage for one in told if isinstance(one, Advanced) and one.stage.startswith("first call")]
+    assert len(calls) == 4
+    assert [("compiled" in call, "minutes" in call) for call in calls] == [
+        (False, False),
+        (True, True),
+        (False, False),
+        (True, False),
+    ]
+
+
 def test_the_same_seed_moves_the_atoms_in_the_same_way() -> None:
     def positions(seed: int) -> bytes:
         spring = Spring()
