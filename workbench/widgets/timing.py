@@ -18,6 +18,8 @@ from workbench.widgets.chart import N_COLOURS, Chart
 from workbench.widgets.lines import fitted
 from workbench.widgets.measured import Measured
 
+_LEAST_LEGEND = 9
+"""Lines, its title among them."""
 LETTERS = "abcdefghijklmnopqrstuvwxyz"
 _REFERENCE = "reference"
 _LOG_FROM = 6.0
@@ -97,7 +99,7 @@ class TimingPanel(Vertical):
 
     DEFAULT_CSS = """
     TimingPanel {
-        & > Static { height: auto; max-height: 9; padding: 0 1; text-wrap: nowrap; }
+        & > Static { height: auto; padding: 0 1; text-wrap: nowrap; }
         & > TimingChart { height: 1fr; min-height: 6; }
     }
     """
@@ -121,6 +123,16 @@ class TimingPanel(Vertical):
         """Chart above, numbers below."""
         yield self._chart
         yield self._legend
+
+    def on_resize(self) -> None:
+        """Give the numbers half of the room where they need it."""
+        self._legend.styles.max_height = self._room
+        self._say_left_out()
+
+    @property
+    def _room(self) -> int:
+        """Lines that the legend may have."""
+        return max(_LEAST_LEGEND, self.size.height // 2)
 
     @property
     def logarithmic(self) -> bool:
@@ -181,6 +193,7 @@ class TimingPanel(Vertical):
         # A new layout of the whole screen only where the legend has gained a line.
         self._legend.update(_legend(chart, plans), layout=len(chart.lines) != self._legend_lines)
         self._legend_lines = len(chart.lines)
+        self._say_left_out()
         axis = "log" if chart.logarithmic else "linear"
         lines = "smooth lines" if chart.smooth else "every point"
         cases = cases_of(run)
@@ -189,6 +202,10 @@ class TimingPanel(Vertical):
         if title != self._title:
             self._title = title
             self.border_title = Text(title)
+
+    def _say_left_out(self) -> None:
+        left_out = max(0, self._legend_lines + 1 - self._room)
+        self.border_subtitle = f"{left_out} more: z, or a taller terminal" if left_out else ""
 
     def _lines(self) -> dict[str, Measured]:
         return {plan: measured for (plan, case), measured in self._measured.items() if case == self.case}
