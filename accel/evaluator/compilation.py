@@ -30,7 +30,7 @@ def kernel(function: _Function) -> _Function:
     kept = config.CACHE_LOCATOR_CLASSES
     config.CACHE_LOCATOR_CLASSES = f"{__name__}.{_BySources.__name__}"
     try:
-        return _compiled(function, cache=True)
+        return _compiled(function, cache=True, no_cfunc_wrapper=True)
     finally:
         config.CACHE_LOCATOR_CLASSES = kept
 
@@ -65,12 +65,12 @@ class _BySources(_CacheLocator):
 
 def step(function: _Function) -> _Function:
     """Compile `function` as a part of kernels: no code of its own on disk."""
-    return _compiled(function)
+    return _compiled(function, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def inlined(function: _Function) -> _Function:
     """Compile `function` into every kernel that calls it: vectors stay in registers across the call."""
-    return _compiled(function, forceinline=True)
+    return _compiled(function, forceinline=True, no_cpython_wrapper=True, no_cfunc_wrapper=True)
 
 
 def generated(function: Any) -> Any:

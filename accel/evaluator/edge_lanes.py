@@ -15,12 +15,11 @@ from llvmlite import ir
 
 from accel.evaluator.compilation import generated, inlined
 from accel.evaluator.lanes import (
-    Lanes,
     broadcast,
     fused,
-    halves,
     lanes_type,
     load_at,
+    merged,
     place_in,
     store_at,
     types,
@@ -31,7 +30,7 @@ EDGES = 32
 KNOT_DATA = {"float64": 4, "float32": 3}
 """Value and derivatives of a radial function that are kept at a knot."""
 ROWS = 16
-"""Components of the message up to l = 3, which registers hold at half the width of `Lanes`."""
+"""Components of the message up to l = 3."""
 
 
 def hermite_basis(n_data: int) -> Any:
@@ -124,14 +123,15 @@ class _Edge:
         """`a * b + c`."""
         return self.builder.fmul(a, b) if c is None else fused(self.builder, a, b, c)
 
-    def folded_product(self, a: Any, b: Any, c: Any = None) -> Any:
-        """The same, its upper half added to its lower one; `c` has half the width."""
+    def store_folded(self, place: Any, a: Any, b: Any) -> None:
+        """Write `a * b`, its upper half added to its lower one."""
         half = self.lanes.count // 2
+        total = None
         for start in (0, half):
             index = ir.Constant(ir.VectorType(ir.IntType(32), half), list(range(start, start + half)))
             left, right = (self.builder.shuffle_vector(x, x, index) for x in (a, b))
-            c = self.product(left, right, c)
-        return c
+            total = self.product(left, right, total)
+        store_at(self.builder, place, total, self.dtype)
 
 
 @generated
@@ -182,27 +182,13 @@ def add_scalar_message(
 
 
 @generated
-def half_zeros(_: Any, array: Any) -> Any:
-    """`ROWS` sums at half the width of `Lanes`."""
-    full = lanes_type(array.dtype)
-    result = types.UniTuple(Lanes(array.dtype, full.count // 2), ROWS)
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        return ir.Constant(context.get_value_type(result), None)
-
-    return result(array), generate
-
-
-@generated
 def reverse_scalar_message(
-    _: Any, sums: Any, table: Any, at: Any, onward: Any, weights: Any, w: Any, matrix: Any, m: Any,
-    sent: Any, rows: Any, places: Any, stride: Any,
+    _: Any, table: Any, at: Any, onward: Any, weights: Any, w: Any, matrix: Any, m: Any, sent: Any, rows: Any,
+    places: Any, stride: Any, partial: Any, to: Any,
 ) -> Any:  # fmt: skip
     """Reverse one vector of an edge's message of a scalar sender, all l up to 3.
 
     Args:
-        sums: `ROWS` sums over channels: first the gradient by the place in the table, then that by the
-            entries of the matrix from l = 1 on; added to.
         table: With `at` and `onward` as above.
         at: See there.
         onward: See there.
@@ -214,65 +200,51 @@ def reverse_scalar_message(
         rows: Gradient by the receiver's sums.
         places: Four offsets: where the components of each l begin in `rows`.
         stride: From one component to the next.
+        partial: From `to` on, `ROWS` sums over channels are written, each as half a `Lanes` of numbers that
+            are still to be added (`add_sums`): the gradient by the place in the table, then that by the
+            entries of the matrix from l = 1 on. Written one after the other they take no registers, and the
+            compiler, which must not read past a write, reads no path before it is needed.
+        to: See there.
 
     Returns:
-        The sums, and the gradient by what the sender carries.
+        The gradient by what the sender carries.
     """
-    result = types.Tuple((sums, sent))
 
     def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         edge = _Edge(context, builder, table.dtype)
-        out = args[0]
-        before = place_in(context, builder, table, args[1], args[2])
-        knots = (before, builder.gep(before, [args[3]]))
-        by_datum = place_in(context, builder, weights, args[4], args[5])
-        entries = place_in(context, builder, matrix, args[6], args[7])
+        before = place_in(context, builder, table, args[0], args[1])
+        knots = (before, builder.gep(before, [args[2]]))
+        by_datum = place_in(context, builder, weights, args[3], args[4])
+        entries = place_in(context, builder, matrix, args[5], args[6])
+        sums = place_in(context, builder, partial, args[11], args[12])
         by_sent = by_place = None
         for ell in range(4):
             value, slope = edge.radial(knots, by_datum, ell, 2)
-            carried = builder.fmul(value, args[8])
+            carried = builder.fmul(value, args[7])
             total = None
-            place = place_in(context, builder, rows, args[9], builder.extract_value(args[10], ell))
+            place = place_in(context, builder, rows, args[8], builder.extract_value(args[9], ell))
             for component in range(2 * ell + 1):
                 g_row = load_at(builder, place, edge.vector, table.dtype)
-                place = builder.gep(place, [args[11]])
+                place = builder.gep(place, [args[10]])
                 row = ell * ell + component
                 total = edge.product(edge.spread(entries, (row + ell) * EDGES), g_row, total)
                 if ell:
-                    out = builder.insert_value(
-                        out, edge.folded_product(carried, g_row, builder.extract_value(out, row)), row
-                    )
+                    edge.store_folded(edge.at(sums, row * edge.lanes.count // 2), carried, g_row)
             by_sent = edge.product(value, total, by_sent)
             by_place = edge.product(slope, total, by_place)
-        out = builder.insert_value(
-            out, edge.folded_product(by_place, args[8], builder.extract_value(out, 0)), 0
-        )
-        return context.make_tuple(builder, result, (out, by_sent))
+        edge.store_folded(sums, by_place, args[7])
+        return by_sent
 
     arguments = (
-        sums, table, types.intp, types.intp, weights, types.intp, matrix, types.intp, sent, rows, places,
-        types.intp,
+        table, types.intp, types.intp, weights, types.intp, matrix, types.intp, sent, rows, places,
+        types.intp, partial, types.intp,
     )  # fmt: skip
-    return result(*arguments), generate
+    return sent(*arguments), generate
 
 
 @generated
-def store_partial(_: Any, sums: Any, out: Any, offset: Any) -> Any:
-    """Write sums one behind the other from `offset` on."""
-
-    def generate(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = place_in(context, builder, out, args[1], args[2])
-        for i in range(len(sums)):
-            step = ir.Constant(ir.IntType(64), i * sums.dtype.count)
-            store_at(builder, builder.gep(place, [step]), builder.extract_value(args[0], i), out.dtype)
-        return context.get_dummy_value()
-
-    return types.void(sums, out, types.intp), generate
-
-
-@generated
-def summed_partial(_: Any, partial: Any, row: Any, out: Any, offset: Any) -> Any:
-    """Sum row `row` of as many edges as a half of `Lanes` has numbers, and write a vector of sums.
+def add_sums(_: Any, partial: Any, row: Any, out: Any, offset: Any) -> Any:
+    """Finish the sums in row `row` of as many edges as a half of `Lanes` has numbers: add them at `offset`.
 
     Vectors are added to each other in pairs, so that a sum costs about three instructions.
     """
@@ -291,9 +263,13 @@ def summed_partial(_: Any, partial: Any, row: Any, out: Any, offset: Any) -> Any
             )
             for e in range(count)
         ]
+        step = 1
         while len(vectors) > 1:
-            vectors = [halves(builder, a, b) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
-        store_at(builder, place_in(context, builder, out, args[2], args[3]), vectors[0], out.dtype)
+            vectors = [merged(builder, a, b, step) for a, b in zip(vectors[::2], vectors[1::2], strict=True)]
+            step *= 2
+        target = place_in(context, builder, out, args[2], args[3])
+        total = builder.fadd(load_at(builder, target, vector, out.dtype), vectors[0])
+        store_at(builder, target, total, out.dtype)
         return context.get_dummy_value()
 
     return types.void(partial, types.intp, out, types.intp), generate

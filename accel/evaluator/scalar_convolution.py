@@ -16,12 +16,10 @@ from accel.evaluator.edge_lanes import (
     EDGES,
     ROWS,
     add_scalar_message,
+    add_sums,
     column,
     data_of,
-    half_zeros,
     reverse_scalar_message,
-    store_partial,
-    summed_partial,
 )
 from accel.evaluator.lanes import lanes_of, load, store, store_rows, zeros
 
@@ -71,33 +69,32 @@ def reverse_scalar_messages(layer: Any, up: Any, g_up: Any, sends: bool, atoms: 
     onward = 4 * data_of(up) * lanes
     n_weights = 4 * data_of(up)
     group = lanes // 2
-    for i in range(atoms):
-        for e in range(work.first[i], work.first[i + 1]):
-            sums = half_zeros(up)
-            by_datum = column(e, n_weights)
-            entries = column(e, layer.n_slots)
-            for j in range(0, channels, lanes):
+    last = work.first[atoms]
+    work.g_matrix[: (last + EDGES - 1) // EDGES * EDGES * layer.n_slots] = 0
+    for j in range(0, channels, lanes):
+        tile = j * layer.n_knots * 4 * data_of(up)
+        for i in range(atoms):
+            places = places_to_l3(atoms, i, channels, j)
+            for e in range(work.first[i], work.first[i + 1]):
                 at = work.sender[e] + j
-                places = places_to_l3(atoms, i, channels, j)
-                sums, by_sent = reverse_scalar_message(
-                    sums, layer.table, (j * layer.n_knots + work.knot[e] * lanes) * 4 * data_of(up), onward,
-                    work.weights, by_datum, work.matrix, entries, load(up, at), work.rows, places, channels,
+                by_sent = reverse_scalar_message(
+                    layer.table, tile + work.knot[e] * onward, onward, work.weights, column(e, n_weights),
+                    work.matrix, column(e, layer.n_slots), load(up, at), work.rows, places, channels,
+                    work.partial, e % group * ROWS * group,
                 )  # fmt: skip
                 if sends:
                     store(g_up, at, by_sent + load(g_up, at))
-            store_partial(sums, work.partial, e % group * ROWS * group)
-            if e % group == group - 1:
-                _sum_group(layer, e - group + 1, work)
-    last = work.first[atoms]
-    if last % group:
-        _sum_group(layer, last - last % group, work)
+                if e % group == group - 1:
+                    _add_group(layer, e - group + 1, work)
+        if last % group:
+            _add_group(layer, last - last % group, work)
 
 
 @inlined
-def _sum_group(layer: Any, e: int, work: Any) -> None:
+def _add_group(layer: Any, e: int, work: Any) -> None:
     """From partial sums of the edges from `e` on to the gradient by their matrices."""
     at = column(e, layer.n_slots)
-    summed_partial(work.partial, 0, work.g_matrix, at + EDGES)
+    add_sums(work.partial, 0, work.g_matrix, at + EDGES)
     for ell in range(1, 4):
         for row in range(ell * ell, (ell + 1) * (ell + 1)):
-            summed_partial(work.partial, row, work.g_matrix, at + (row + ell) * EDGES)
+            add_sums(work.partial, row, work.g_matrix, at + (row + ell) * EDGES)
