@@ -30,7 +30,8 @@ _EMPTY = """\
 No jobs yet.
 
 Press  n  to choose an experiment and start it: the demo benchmark
-takes about a minute and needs nothing but this machine.
+takes a minute or two (the first time some more, to compile its
+kernels) and needs nothing but this machine.
 
 Press  F  to look for runs that were started from another machine.
 
