@@ -268,6 +268,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--scaling", action="store_true", help="time by step, size and threads as well")
     parser.add_argument("--json", help="file to write every time to")
     given = parser.parse_args(argv)
+    if given.rounds < 2:
+        parser.error("a middle half needs --rounds 2 at the least")
     torch.set_num_threads(1)
     peaks = {"fp64": peak_gflops(torch.float64), "fp32": peak_gflops(torch.float32)}
     print(
