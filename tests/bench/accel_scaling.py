@@ -5,7 +5,6 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -14,6 +13,8 @@ from ase import Atoms
 
 from accel.evaluator import CompiledEvaluator
 from accel.evaluator.block import STEPS, time_stamp
+from accel.memory import peak_memory
+from accel.plan import named_plan
 
 Precision = Literal["float64", "float32"]
 COPIES = (1, 2, 3, 5)
@@ -46,19 +47,25 @@ def by_step(model: torch.nn.Module, atoms: Atoms, dtype: Precision, rounds: int)
 
 
 def by_size(model: torch.nn.Module, atoms: Atoms, dtype: Precision, rounds: int) -> str:
-    """Processor time an atom of ever larger systems, and the memory that the largest takes."""
+    """Processor time an atom of ever larger systems, and the memory that more atoms take."""
     evaluator = CompiledEvaluator(model, dtype=dtype)
+    plan = named_plan("exact" if dtype == "float64" else "fast")
+    systems = [_eighth(atoms), *(atoms.repeat((n, n, n)) for n in COPIES)]
     lines = []
-    for n in COPIES:
-        repeated = atoms.repeat((n, n, n))
-        before = _peak_bytes()
-        evaluator.evaluate(repeated)
-        took = statistics.median(_processor_ms(evaluator, copied) for copied in moved(repeated, rounds))
-        grown = (_peak_bytes() - before) / 1e3 / len(repeated)
-        lines.append(
-            f"{len(repeated)} atoms {1e3 * took / len(repeated):.1f} µs an atom, +{grown:.0f} kB an atom"
-        )
-    return f"  {dtype}: " + "; ".join(lines)
+    for system in systems:
+        evaluator.evaluate(system)
+        took = statistics.median(_processor_ms(evaluator, copied) for copied in moved(system, rounds))
+        lines.append(f"{len(system)} atoms {1e3 * took / len(system):.1f} µs an atom")
+    least, most = (peak_memory(model, [plan], system)[plan.name].peak_mb for system in (atoms, systems[-1]))
+    grown = 1e3 * (most - least) / (len(systems[-1]) - len(atoms))
+    return f"  {dtype}: " + "; ".join([*lines, f"{grown:.1f} kB for each atom more"])
+
+
+def _eighth(atoms: Atoms) -> Atoms:
+    """Half of the cell along each axis: as a jittered grid they go on across the new boundary."""
+    part: Atoms = atoms[(atoms.get_scaled_positions() < 0.5).all(axis=1)]
+    part.set_cell(atoms.cell / 2)
+    return part
 
 
 def by_threads(model: torch.nn.Module, atoms: Atoms, dtype: Precision, rounds: int) -> str:
@@ -83,9 +90,3 @@ def _wall_ms(evaluator: CompiledEvaluator, atoms: Atoms) -> float:
     began = time.perf_counter()
     evaluator.evaluate(atoms)
     return 1e3 * (time.perf_counter() - began)
-
-
-def _peak_bytes() -> int:
-    """The most memory that this process ever held."""
-    status = Path("/proc/self/status").read_text()
-    return int(next(line for line in status.splitlines() if line.startswith("VmHWM:")).split()[1]) * 1024
