@@ -22,6 +22,7 @@ from tests.contract.test_slurm_failures import said
 from tests.contract.test_slurm_scheduler import HOME, SETTINGS, USER, WAIT_FOR_GO, Site
 from workbench.errors import FileFailed
 from workbench.model.job import Job, JobState
+from workbench.ports import Connection
 from workbench.remote.bundle import deploy
 from workbench.schedulers.slurm import SlurmScheduler
 from workbench.schedulers.slurm.pace import Pace
@@ -80,7 +81,7 @@ async def site(cluster: Cluster, disk: None, tmp_path: Path) -> AsyncIterator[Si
     async with by_asyncssh(Laptop(cluster, tmp_path).port(LOGIN.port)) as connection:
         yield Site(connection, SlurmScheduler(connection, SETTINGS, pace=Pace(0, 0)), cluster)
         await connection.run(["scancel", "-u", USER], check=False)
-        await connection.run(["sh", "-c", f"rm -rf {QUOTA}/*"])
+        await free(connection)
 
 
 async def use_up(site: Site) -> None:
@@ -88,6 +89,13 @@ async def use_up(site: Site) -> None:
     fill = f"cd {QUOTA} && for size in 64k 1k 1; do dd if=/dev/zero bs=$size count=9999 >>fill; done; sync"
     done = await site.connection.run(["sh", "-c", fill], check=False)
     assert b"Disk quota exceeded" in done.stderr
+
+
+async def free(connection: Connection) -> None:
+    """Remove everything, and wait until the disk counts it as gone: it does so when it commits."""
+    is_free = "sync -f . && head -c 300000 /dev/zero >probe"
+    wait = f"cd {QUOTA} && rm -rf ./* && until {is_free}; do sleep 0.1; done; rm probe"
+    await connection.run(["timeout", "60", "sh", "-c", wait])
 
 
 def in_quota(job: Job) -> Job:
@@ -112,8 +120,7 @@ async def test_a_submission_where_the_quota_is_used_up_says_so_and_is_made_once_
     with pytest.raises(FileFailed, match="the disk quota is used up; make room there"):
         await site.connection.write(f"{QUOTA}/spec.json", b"x" * 5000)
     assert await site.submissions(job) == 0
-    await site.slurm("rm", f"{QUOTA}/fill")
-    await site.slurm("sync", QUOTA)
+    await free(site.connection)
     job = await site.submit(job)
     assert (await site.end(job)).state == JobState.COMPLETED
 
