@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields
 from functools import lru_cache
@@ -261,7 +260,7 @@ def _record(text: str) -> dict[str, Any] | None:
     for value in record.values():
         kind = type(value)
         if kind is float:
-            if not -_MAX_FLOAT <= value <= _MAX_FLOAT:
+            if not math.isfinite(value):
                 return _carefully(text)
         elif kind is int:
             if not -_MAX_INT <= value <= _MAX_INT:
@@ -335,7 +334,6 @@ class EventDecoder:
         return events
 
 
-_MAX_FLOAT = sys.float_info.max
 _MAX_INT = 2**63 - 1
 _MOST_DIGITS = len(str(-_MAX_INT))
 

@@ -222,11 +222,10 @@ def _by_coefficients(components: Tensor, gradient: Tensor, slopes: Slopes) -> Te
     """The gradient of `_slopes` by its second argument, of a piece or some of its channels."""
     product = _product(components, slopes.products)
     gradient = gradient.index_select(1, torch.argsort(slopes.slopes))
-    parts, row, column = [], 0, 0
-    for n_slopes, n_products in slopes.blocks:
-        right = product[:, column : column + n_products].transpose(1, 2)
-        parts.append(torch.bmm(gradient[:, row : row + n_slopes], right).flatten(1))
-        row, column = row + n_slopes, column + n_products
+    parts = [
+        torch.bmm(gradient[:, rows], product[:, columns].transpose(1, 2)).flatten(1)
+        for rows, columns, _ in _places(slopes.blocks)
+    ]
     return torch.cat(parts, 1)
 
 
@@ -243,9 +242,14 @@ def _matrices(
     coefficients: Tensor, blocks: tuple[tuple[int, int], ...]
 ) -> Iterator[tuple[Tensor, slice, slice]]:
     """Of each block the matrix [n_channels, slopes, products], and which slopes and products they are."""
+    for (n_slopes, n_products), (rows, columns, entries) in zip(blocks, _places(blocks), strict=True):
+        yield torch.unflatten(coefficients[:, entries], 1, (n_slopes, n_products)), rows, columns
+
+
+def _places(blocks: tuple[tuple[int, int], ...]) -> Iterator[tuple[slice, slice, slice]]:
+    """Of each block its slopes, its products, and its coefficients."""
     row, column, start = 0, 0, 0
     for n_slopes, n_products in blocks:
-        size = n_slopes * n_products
-        matrix = torch.unflatten(coefficients[:, start : start + size], 1, (n_slopes, n_products))
-        yield matrix, slice(row, row + n_slopes), slice(column, column + n_products)
-        row, column, start = row + n_slopes, column + n_products, start + size
+        ends = row + n_slopes, column + n_products, start + n_slopes * n_products
+        yield slice(row, ends[0]), slice(column, ends[1]), slice(start, ends[2])
+        row, column, start = ends
