@@ -59,6 +59,8 @@ COMPUTE = (
     Machine("cpu-q-2", "10.99.1.12", "compute"),
     Machine("gpu-q-1", "10.99.1.21", "compute"),
 )
+CPU_NODES = tuple(machine.name for machine in COMPUTE if machine.name.startswith("cpu"))
+"""On any of which a job of `icelake` may run: on a busy machine the first is not always free."""
 MACHINES = (MASTER, LOGIN, *COMPUTE)
 
 USER = User("mw123", 63123)

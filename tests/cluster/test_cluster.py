@@ -116,7 +116,7 @@ def test_a_job_completes_and_accounting_knows(cluster: Cluster) -> None:
     )
     state = ["sacct", "-n", "-X", "-j", job, "-o", "state"]
     wait_for(lambda: as_user(cluster, *state) == "COMPLETED", "the job to complete")
-    assert as_user(cluster, "cat", "/home/mw123/job.out") in ("cpu-q-1", "cpu-q-2")
+    assert as_user(cluster, "cat", "/home/mw123/job.out") in site.CPU_NODES
 
 
 def test_partitions_and_graphics_cards_are_those_of_the_site(cluster: Cluster) -> None:

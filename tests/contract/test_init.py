@@ -88,7 +88,8 @@ async def test_a_profile_is_written_from_what_the_cluster_says_and_runs_a_job(la
 
         job = await until(ask, lambda job: job.state.is_over)
         # It went through the queue to a node, where the site's own Python lacks torch, as init has said.
-        assert (job.state, job.status.node) == (JobState.FAILED, "cpu-q-1")
+        assert job.state == JobState.FAILED
+        assert job.status.node in site.CPU_NODES
         assert b"No module named" in await services.log(job_id)
     assert "it lacks something; `mace-workbench doctor csd3 --create-env`" in told
 

@@ -14,6 +14,7 @@ import pytest
 
 from jobs.spec import RunSpec
 from tests.cluster.cluster import Cluster
+from tests.cluster.site import CPU_NODES
 from tests.waiting import until
 from workbench.errors import FileFailed, SchedulerError, SubmissionUnclear
 from workbench.model.job import Job, JobKey, JobSpec, JobState, JobStatus, Resources
@@ -149,7 +150,8 @@ async def test_a_job_runs_and_its_end_is_known(site: Site) -> None:
     assert job.key is not None
     assert job.key.native_id.isdigit()
     status = await site.end(job)
-    assert (status.state, status.exit_code, status.node) == (JobState.FAILED, 3, "cpu-q-1")
+    assert (status.state, status.exit_code) == (JobState.FAILED, 3)
+    assert status.node in CPU_NODES
     assert status.started_at is not None
     assert status.ended_at is not None
     assert job.key.submitted_at - 5 <= status.started_at <= status.ended_at <= time.time() + 5
@@ -372,7 +374,8 @@ async def test_a_site_without_accounting_knows_the_end_from_the_folder(site: Sit
         await site.programs(squeue="exit 0", sacct="echo 'Slurm accounting storage is disabled' >&2; exit 1")
     )
     status = (await bare.poll([job]))[job.id]
-    assert (status.state, status.exit_code, status.node) == (JobState.FAILED, 7, "cpu-q-1")
+    assert (status.state, status.exit_code) == (JobState.FAILED, 7)
+    assert status.node in CPU_NODES
 
 
 async def test_a_job_that_slurm_has_forgotten_is_known_to_the_accounting(site: Site) -> None:
@@ -381,7 +384,8 @@ async def test_a_job_that_slurm_has_forgotten_is_known_to_the_accounting(site: S
     await site.connection.run(["rm", f"{job.folder}/exit.json"])
     site.scheduler = site.through(await site.programs(squeue="exit 0"))
     status = await site.end(job)
-    assert (status.state, status.exit_code, status.node) == (JobState.FAILED, 7, "cpu-q-1")
+    assert (status.state, status.exit_code) == (JobState.FAILED, 7)
+    assert status.node in CPU_NODES
 
 
 async def test_a_job_of_which_nobody_knows_is_lost_after_a_while(site: Site) -> None:

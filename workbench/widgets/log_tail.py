@@ -38,20 +38,17 @@ class LogTail(ScrollView, can_focus=True):
         self._data = data
         self._lines = log_lines(data) or ("Nothing printed yet.",)
         self.virtual_size = Size(max(map(cell_len, self._lines)), len(self._lines))
-        if self.following:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+        self._keep_to_the_end()
         self.refresh()
 
     def on_resize(self) -> None:
         """Stay at the end when the room changes."""
-        if self.following:
-            self.scroll_end(animate=False, x_axis=False)
+        self._keep_to_the_end()
 
     def toggle_following(self) -> bool:
         """Keep to the end, or stop doing so; which it is now."""
         self.following = not self.following
-        if self.following:
-            self.scroll_end(animate=False, immediate=True, x_axis=False)
+        self._keep_to_the_end()
         self._entitle()
         return self.following
 
@@ -62,6 +59,10 @@ class LogTail(ScrollView, can_focus=True):
         if top + y >= len(self._lines):
             return Strip.blank(width, style)
         return Strip([Segment(self._lines[top + y], style)]).crop_extend(x, x + width, style)
+
+    def _keep_to_the_end(self) -> None:
+        if self.following:  # forced: lines that have just outgrown the panel have no scroll bar yet
+            self.scroll_end(animate=False, immediate=True, force=True, x_axis=False)
 
     def _entitle(self) -> None:
         self.border_title = Text("log · following" if self.following else "log · not following: f follows")
