@@ -218,7 +218,7 @@ def reverse_scalar_message(
         entries = place_in(context, builder, matrix, args[5], args[6])
         sums = place_in(context, builder, partial, args[11], args[12])
         by_sent = by_place = None
-        for ell in range(4):
+        for ell in (1, 2, 3, 0):
             value, slope = edge.radial(knots, by_datum, ell, 2)
             carried = builder.fmul(value, args[7])
             total = None
