@@ -218,6 +218,8 @@ def reverse_scalar_message(
         entries = place_in(context, builder, matrix, args[5], args[6])
         sums = place_in(context, builder, partial, args[11], args[12])
         by_sent = by_place = None
+        # Before the first sums are written the compiler may read as early as it likes. Were it the path with
+        # the fewest of them, it would read so much that registers overflow, and lose half of the speed.
         for ell in (1, 2, 3, 0):
             value, slope = edge.radial(knots, by_datum, ell, 2)
             carried = builder.fmul(value, args[7])
