@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import pty
@@ -46,8 +47,12 @@ class Terminal:
 
     def drain(self) -> None:
         """Forget what is on its way, so that only what comes after a key can be its answer."""
-        while select.select([self._master], [], [], 0)[0]:
-            os.read(self._master, 1 << 20)
+        try:
+            while select.select([self._master], [], [], 0)[0]:
+                os.read(self._master, 1 << 20)
+        except OSError as error:
+            if error.errno != errno.EIO:  # the program has ended, and nothing is on its way
+                raise
 
     def wait_for(self, *texts: str) -> float:
         """The moment at which one of the texts came in.
