@@ -162,9 +162,10 @@ class AgentSession:
         try:
             await self._pipe.write(_source())
         except LinkLost:
-            # A shell that ends at once takes nothing: what it says of that is the better reason.
-            await self._pipe.read()
-            if not _last_words(self._pipe):
+            # A shell that ends at once takes nothing: what it said before that is the better reason.
+            while len(self._received) <= _NOISE and (data := await self._pipe.read()):
+                self._received += data
+            if token.encode() not in self._received and not _last_words(self._pipe):
                 raise
         said = await self._after(f"{token} ".encode())
         if said != b"here":
