@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from workbench.cli import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_OK, EXIT_USAGE, parse
@@ -83,6 +84,8 @@ async def _on_screen(config: Config, arguments: argparse.Namespace) -> int:
     # What a key has changed is drawn at the next tick of this clock; Textual reads it when it is imported.
     os.environ.setdefault("TEXTUAL_FPS", "120")
     from workbench.app import WorkbenchApp
+    from workbench.painting import Painter
+    from workbench.ports.painting import PAINT
     from workbench.screens.ask import ScreenPrompter
     from workbench.services import open_services
     from workbench.turns import Turns
@@ -96,7 +99,9 @@ async def _on_screen(config: Config, arguments: argparse.Namespace) -> int:
             asyncio.get_running_loop().add_signal_handler(number, app.exit)
         _favour_keys()
         threading.Thread(target=_tell_of_hangup, args=(sys.stdin.fileno(),), daemon=True).start()
-        await app.run_async()
+        with closing(Painter()) as painter:
+            PAINT.set(painter.paint)
+            await app.run_async()
         return EXIT_OK
 
 

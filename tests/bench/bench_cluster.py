@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from rich.console import Console
 from rich.style import Style
 from textual.strip import Strip
 from textual_plotext.plot import Plot
@@ -35,7 +34,9 @@ from workbench import app
 from workbench.config import load_config
 from workbench.model.job import Job, JobKey, JobSpec, JobState, JobStatus, Resources
 from workbench.model.queue import QueueEntry
+from workbench.painting import Painter
 from workbench.ports import Completed, Connection
+from workbench.ports.painting import PAINT
 from workbench.remote import asyncssh_connection
 from workbench.remote.asking import NoPrompter
 from workbench.remote.ssh_config import SshTarget
@@ -43,7 +44,6 @@ from workbench.schedulers.slurm import SlurmScheduler
 from workbench.schedulers.slurm.pace import Pace
 from workbench.services import STORE_FILE, Services, open_services
 from workbench.store import Store
-from workbench.widgets import chart
 from workbench.widgets.timing import TimingChart
 
 _DELAY_S = 0.5
@@ -172,19 +172,19 @@ class _Picture(list[Strip]):
 
 def _note_points() -> None:
     """Have every picture of the chart of times know how many points it shows."""
-    draw, build = TimingChart.draw, chart._built
+    draw, painter = TimingChart.draw, Painter()
 
     def noting_draw(self: TimingChart, plot: Plot, width: int, height: int) -> str | None:
         vars(plot)["n_points"] = sum(len(line.values) for line in self.lines.values())
         return draw(self, plot, width, height)
 
-    def noting_build(plot: Plot, style: Style, console: Console) -> list[Strip]:
-        picture = _Picture(build(plot, style, console))
+    def noting_build(plot: Plot, style: Style) -> list[Strip]:
+        picture = _Picture(painter.paint(plot, style))
         picture.n_points = vars(plot)["n_points"]
         return picture
 
     TimingChart.draw = noting_draw  # type: ignore[method-assign]
-    chart._built = noting_build
+    PAINT.set(noting_build)
 
 
 class _Watched(app.WorkbenchApp):

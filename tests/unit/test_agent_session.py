@@ -32,8 +32,14 @@ class EndedPipe:
 @pytest.mark.parametrize(
     ("pipe", "reason"),
     [
-        (EndedPipe(f"Welcome to the cluster\n{TOKEN} none\n".encode()), "no Python 3 on it that could be found"),
-        (EndedPipe(b"Welcome to the cluster\n", "This account is closed.\n"), r"\(This account is closed.\); try `ssh`"),
+        (
+            EndedPipe(f"Welcome to the cluster\n{TOKEN} none\n".encode()),
+            "no Python 3 on it that could be found",
+        ),
+        (
+            EndedPipe(b"Welcome to the cluster\n", "This account is closed.\n"),
+            r"\(This account is closed.\); try `ssh`",
+        ),
         (EndedPipe(b"Welcome to the cluster\n"), "Channel not open for sending"),
         (EndedPipe(), "Channel not open for sending"),
     ],

@@ -15,12 +15,21 @@ from textual.strip import Strip
 from textual_plotext import PlotextPlot
 from textual_plotext.plot import Plot
 
+from workbench.ports.painting import PAINT
+
 N_COLOURS = 7
 _REST = 5.0
 """The next picture waits this many times as long as the last one took: most of the time is left to keys."""
 _MOST_REST_S = 0.2
 """But no longer, so that a point is seen soon also where a busy machine draws slowly."""
 Rgb: TypeAlias = tuple[int, int, int]
+
+
+def build(plot: Plot, style: Style) -> list[Strip]:
+    """The slow part of a picture; touches nothing but the plot."""
+    console = Console()
+    lines = Text.from_ansi(plot.build(), style=style).split("\n")
+    return [Strip(line.render(console)) for line in lines]
 
 
 class Chart(PlotextPlot):
@@ -98,7 +107,7 @@ class Chart(PlotextPlot):
                     self._lines = [Strip([Segment("  " + nothing, style)])]
                 else:
                     began = time.monotonic()
-                    self._lines = await asyncio.to_thread(_built, plot, style, self.app.console)
+                    self._lines = await asyncio.to_thread(PAINT.get(build), plot, style)
                     rest_s = min(_MOST_REST_S, _REST * (time.monotonic() - began))
                 self.refresh()
                 await asyncio.sleep(rest_s)
@@ -121,9 +130,3 @@ class Chart(PlotextPlot):
             return (128, 128, 128)
         colour = style.color.get_truecolor()
         return (colour.red, colour.green, colour.blue)
-
-
-def _built(plot: Plot, style: Style, console: Console) -> list[Strip]:
-    """The slow part; touches nothing but the plot."""
-    lines = Text.from_ansi(plot.build(), style=style).split("\n")
-    return [Strip(line.render(console)) for line in lines]
