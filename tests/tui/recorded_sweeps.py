@@ -60,3 +60,30 @@ def bodies(index: int) -> list[Body]:
         summary: dict[str, Json] = {"columns": [], "rows": [], "measured_on": {**_MEASURED_ON, **host}}
         found += [Result("results.json", summary), Finish("completed", 0, 38.0)]
     return found
+
+
+NAMES = SweepSpec(
+    RunSpec(BenchmarkParameters(), name="which plan on which model?"),
+    {"model": ("h2co-small", "h2co-medium"), "plans": (("reference", "exact"), ("reference", "fast"))},
+)
+
+
+def swept_over_names(scale: float = 1.0) -> RecordedWorkbench:
+    """A workbench with a sweep over nothing that is a number, all of it done; times are scaled."""
+    workbench = RecordedWorkbench()
+    ms = {"reference": 310.0, "exact": 6.2, "fast": 2.9}
+    for index, member in enumerate(workbench.members(workbench.add_sweep(NAMES).id)):
+        status = replace(member.status, state=JobState.COMPLETED, started_at=NOW - 90, ended_at=NOW - 60)
+        workbench.known[member.id] = replace(member, status=status)
+        chance = random.Random(index)
+        found: list[Body] = [Start("benchmark", provenance=_MEASURED_ON)]
+        parameters = member.spec.run.parameters
+        assert isinstance(parameters, BenchmarkParameters)
+        for plan in parameters.plans:
+            factor = scale * (1 + index // 2) * ms[plan]
+            found += [
+                Timing(plan, factor * chance.gauss(1, 0.05), "96 atoms", "timed", i, 96, 18 * 96)
+                for i in range(20)
+            ]
+        workbench.tell(member.id, [*found, Finish("completed", 0, 30.0)], since=NOW - 90)
+    return workbench

@@ -9,7 +9,7 @@ import pytest
 
 from tests.tui.opened import LARGE, SMALL, Hand, drawn, notices, opened, press, settled, until_drawn, until_on
 from tests.tui.recorded import RecordedWorkbench
-from tests.tui.recorded_sweeps import WHY, swept
+from tests.tui.recorded_sweeps import WHY, swept, swept_over_names
 from tests.waiting import until
 from workbench.model.job import JobState
 from workbench.model.sweep import Sweep
@@ -80,6 +80,43 @@ async def test_the_chart_goes_along_the_sizes() -> None:
         assert any("⠁" <= letter <= "⣿" for letter in text)
         axis = text[text.rindex("└") :].splitlines()[1].split()
         assert axis == ["24", "96", "192"]
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_a_sweep_over_names_has_a_row_for_each_with_its_time_and_speed_up(
+    size: tuple[int, int],
+) -> None:
+    async with opened(swept_over_names(), size=size) as hand:
+        await press(hand, "enter", "2")
+        await until_drawn(hand, "median ms, quartiles as bars")
+        await until_drawn(hand, "fast h2co-medium")
+        rows = {
+            row[0].split("┤")[0].split("│")[-1].strip(): row[1].split("│")[0].split()
+            for row in (line.split("●") for line in drawn(hand).splitlines() if "●" in line)
+        }
+        assert list(rows) == [
+            f"{plan} {model}"
+            for plan in ("reference", "exact", "fast")
+            for model in ("h2co-medium", "h2co-small")
+        ]
+        assert [row[1] for row in rows.values()] == ["ms"] * 6
+        assert all(90 < float(row[2].rstrip("×")) < 120 for name, row in rows.items() if "fast" in name)
+
+
+@pytest.mark.parametrize("scale", [0.0, -1.0, 1e-300, 1e305])
+async def test_times_that_cannot_be_are_drawn_all_the_same(scale: float) -> None:
+    async with opened(swept_over_names(scale)) as hand:
+        await press(hand, "enter", "2")
+        await until_drawn(hand, "fast h2co-medium")
+        assert "● " in drawn(hand)
+
+
+@pytest.mark.parametrize("size", [SMALL, LARGE])
+async def test_members_are_named_by_what_tells_them_apart(size: tuple[int, int]) -> None:
+    async with opened(swept_over_names(), size=size) as hand:
+        await press(hand, "enter")
+        for title in ("h2co-small exact", "h2co-small fast", "h2co-medium exact", "h2co-medium fast"):
+            await until_drawn(hand, f"completed   {title}  ")
 
 
 async def test_what_a_member_tells_is_drawn_as_it_comes() -> None:

@@ -17,7 +17,8 @@ from workbench.model.job import Job, JobSpec, JobState, JobStatus, Part, Resourc
 from workbench.model.record import job_from_json, job_record, job_to_json
 from workbench.model.run import Run
 from workbench.model.sweep import Sweep, folded, progress_of, sweep_of
-from workbench.model.sweep_result import figure_of, fold
+from workbench.model.sweep_result import fold
+from workbench.model.sweep_rows import figure_of
 from workbench.report import sweep_text, sweep_values
 from workbench.sweeps import again_of, by_submission
 
@@ -175,10 +176,25 @@ def test_a_chart_goes_along_the_first_axis_of_numbers_with_a_line_for_each_plan_
     assert (line.xs, line.medians, line.lows, line.highs) == ([24, 96], [2, 2], [1.5, 1.5], [2.5, 2.5])
 
 
-def test_what_differs_in_no_number_has_no_chart() -> None:
-    members = members_of({"model": ("a", "b")})
+def test_what_differs_in_no_number_has_a_mark_for_each_name_the_slowest_first() -> None:
+    members = members_of({"model": ("a",), "plans": ("fast", "exact")})
+    runs = {
+        member.id: told(*timed("reference", [8, 12 + 4 * index]), *timed(plan, [index + 1]))
+        for index, (member, plan) in enumerate(zip(members, ("fast", "exact"), strict=True))
+    }
+    found = fold(sweep_of(members), runs)
+    assert (found.axis, found.lines) == (None, [])
+    # The reference, which each member timed beside its own plan, is one mark.
+    assert [(mark.name, mark.median_ms, mark.speed_up) for mark in found.marks] == [
+        ("reference", 11, 1), ("exact", 2, 6), ("fast", 1, 10),
+    ]  # fmt: skip
+    assert (found.marks[0].low_ms, found.marks[0].high_ms) == (9, 14)
+
+
+def test_marks_are_told_apart_by_the_values_that_differ() -> None:
+    members = members_of({"model": ("a", "b"), "device": ("cpu",)})
     found = fold(sweep_of(members), {member.id: told(*timed("fast", [1])) for member in members})
-    assert (found.axis, found.lines, len(found.rows)) == (None, [], 2)
+    assert sorted(mark.name for mark in found.marks) == ["fast a", "fast b"]
 
 
 def test_several_systems_of_a_member_are_lines_of_their_own() -> None:

@@ -9,61 +9,24 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from statistics import median
+from dataclasses import dataclass
 from typing import TypeAlias
 
-from jobs.protocol import Accuracy, Json
-from jobs.sweep import Value, short, shown
+from jobs.protocol import Json
+from jobs.sweep import short, shown
 from workbench.model.job import Job
 from workbench.model.run import Run
-from workbench.model.series import Series
 from workbench.model.sweep import Sweep
+from workbench.model.sweep_picture import Line, Mark, axis_of, lines_of, marks_of
+from workbench.model.sweep_rows import Row, rows_of
 
 Runs: TypeAlias = Mapping[str, Run]
 _REPEATS = ("seed",)
 """Axes along which a measurement is repeated, not changed."""
 _SIZES = "parameters.sizes"
-_REFERENCE = "reference"
 _VARIES = ("date", "load_average", "pid")
 """Differs between any two runs, and explains nothing by itself."""
 _MOST_NAMED = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One plan on one system at one point of the sweep."""
-
-    point: Mapping[str, Value]
-    """The values of the axes, but for those that repeat."""
-    plan: str
-    case: str
-    n_atoms: int
-    median_ms: float
-    low_ms: float
-    """The lower quartile of all evaluations."""
-    high_ms: float
-    n_evaluations: int
-    n_members: int
-    spread: float | None
-    """How far the members' medians lie apart, over their median; None for one member."""
-    speed_up: float | None
-    """Over the reference: the median of the members' own."""
-    force_rmse_mev_per_a: float | None
-    """To the reference: the worst of the members."""
-    passed: bool
-    """False where a member's error was outside the plan's tolerance."""
-
-
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One plan along the axis, for a chart: ascending, a point each."""
-
-    name: str
-    xs: Sequence[float]
-    medians: Sequence[float]
-    lows: Sequence[float]
-    highs: Sequence[float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,19 +50,17 @@ class Folded:
     @property
     def axis(self) -> str | None:
         """The key of the axis that a chart goes along: the first with several numbers."""
-        for key in self.axes:
-            values = {row.point[key] for row in self.rows}
-            if len(values) > 1 and all(_is_number(value) for value in values):
-                return key
-        return None
+        return axis_of(self.rows, self.axes)
 
     @property
     def lines(self) -> Sequence[Line]:
         """What a chart along `axis` shows; nothing where there is none."""
-        axis = self.axis
-        if axis is None:
-            return []
-        return _lines(self.rows, axis)
+        return lines_of(self.rows, self.axis) if self.axis else []
+
+    @property
+    def marks(self) -> Sequence[Mark]:
+        """What a chart shows where the rows differ in nothing that is a number."""
+        return [] if self.axis else marks_of(self.rows)
 
     @property
     def about(self) -> str:
@@ -110,17 +71,6 @@ class Folded:
         return text
 
 
-@dataclass
-class _Group:
-    """What falls into one row."""
-
-    medians: list[float] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    speed_ups: list[float] = field(default_factory=list)
-    accuracies: list[Accuracy] = field(default_factory=list)
-    n_atoms: int = 0
-
-
 def fold(sweep: Sweep, runs: Runs) -> Folded:
     """The results of a sweep, as far as its members' events tell them."""
     keys = list(sweep.over)
@@ -128,7 +78,7 @@ def fold(sweep: Sweep, runs: Runs) -> Folded:
     timed = [(member, run) for member, run in told if run.timings]
     if timed:
         axes = [key for key in keys if key not in _REPEATS]
-        rows = _rows(timed, axes)
+        rows = rows_of(timed, axes)
         columns, cells = _table(rows, axes)
         measured = timed
     else:
@@ -144,72 +94,6 @@ def fold(sweep: Sweep, runs: Runs) -> Folded:
         measured_on=_common(run for _, run in measured),
         n_measured=len(measured),
         n_members=len(sweep.members),
-    )
-
-
-def figure_of(run: Run) -> tuple[str, float, float | None] | None:
-    """What a member has found in short: the fastest plan on its last system, its ms, its speed-up."""
-    if not run.timings:
-        return None
-    case = list(run.timings)[-1][1]
-    medians = {plan: median(series.ys) for (plan, of), series in run.timings.items() if of == case}
-    plan = min(medians, key=medians.__getitem__)
-    return plan, medians[plan], _ratio(medians.get(_REFERENCE), medians[plan])
-
-
-def _rows(timed: Sequence[tuple[Job, Run]], axes: Sequence[str]) -> list[Row]:
-    groups: defaultdict[tuple[tuple[Value, ...], str, str], _Group] = defaultdict(_Group)
-    for member, run in timed:
-        at = member.part.at if member.part else {}
-        point = tuple(at.get(key) for key in axes)
-        medians = {name: median(series.ys) for name, series in run.timings.items()}
-        for (plan, case), series in run.timings.items():
-            _add(groups[point, plan, case], run, plan, case, series, medians)
-    return [
-        _row(dict(zip(axes, point, strict=True)), plan, case, group)
-        for (point, plan, case), group in groups.items()
-    ]
-
-
-def _add(
-    group: _Group, run: Run, plan: str, case: str, series: Series, medians: Mapping[tuple[str, str], float]
-) -> None:
-    group.values += series.ys
-    group.medians.append(medians[plan, case])
-    group.n_atoms = run.sizes[case].n_atoms
-    ratio = _ratio(medians.get((_REFERENCE, case)), medians[plan, case])
-    if ratio is not None:
-        group.speed_ups.append(ratio)
-    group.accuracies += [
-        accuracy
-        for (of_plan, _, against), accuracy in run.accuracies.items()
-        if of_plan == plan and against == _REFERENCE
-    ]
-
-
-def _row(point: Mapping[str, Value], plan: str, case: str, group: _Group) -> Row:
-    values = sorted(group.values)
-    middle = median(group.medians)
-    errors = [
-        accuracy.force_rmse_mev_per_a
-        for accuracy in group.accuracies
-        if accuracy.force_rmse_mev_per_a is not None
-    ]
-    several = len(group.medians) > 1 and middle > 0
-    return Row(
-        point=point,
-        plan=plan,
-        case=case,
-        n_atoms=group.n_atoms,
-        median_ms=median(values),
-        low_ms=_quantile(values, 0.25),
-        high_ms=_quantile(values, 0.75),
-        n_evaluations=len(values),
-        n_members=len(group.medians),
-        spread=(max(group.medians) - min(group.medians)) / middle if several else None,
-        speed_up=median(group.speed_ups) if group.speed_ups else None,
-        force_rmse_mev_per_a=max(errors, default=None),
-        passed=all(accuracy.passed for accuracy in group.accuracies),
     )
 
 
@@ -264,35 +148,6 @@ def _tables(measured: Sequence[tuple[Job, Run]], axes: Sequence[str]) -> tuple[l
     return header, [[*begin, *(row.get(name) for name in columns)] for begin, row in found]
 
 
-def _lines(rows: Sequence[Row], axis: str) -> list[Line]:
-    """A line for each plan, and for each system and each point of the other axes where there are several."""
-    several_cases = any(
-        len({row.case for row in rows if row.point == at and row.plan == plan}) > 1
-        for at, plan in [(row.point, row.plan) for row in rows]
-    )
-    together: defaultdict[str, list[tuple[float, Row]]] = defaultdict(list)
-    for row in rows:
-        x = row.point[axis]
-        others = [shown(value) for key, value in row.point.items() if key != axis]
-        name = " ".join([row.plan, *others, *([row.case] if several_cases else [])])
-        if isinstance(x, int | float):
-            together[name].append((float(x), row))
-    lines = []
-    for name, points in together.items():
-        points.sort(key=lambda point: point[0])
-        of = [row for _, row in points]
-        lines.append(
-            Line(
-                name,
-                [x for x, _ in points],
-                [row.median_ms for row in of],
-                [row.low_ms for row in of],
-                [row.high_ms for row in of],
-            )
-        )
-    return lines
-
-
 def _common(runs: Iterable[Run]) -> dict[str, Json]:
     """What the runs were measured on; of what is not the same for all, every value."""
     values: defaultdict[str, list[Json]] = defaultdict(list)
@@ -309,19 +164,3 @@ def _several(values: Sequence[Json]) -> str:
     if len(named) < len(values):
         named.append(f"{len(values) - len(named)} more")
     return ", ".join(named)
-
-
-def _ratio(reference: float | None, ms: float) -> float | None:
-    return reference / ms if reference is not None and ms > 0 else None
-
-
-def _quantile(values: Sequence[float], share: float) -> float:
-    """Of ascending values, between neighbours where it falls between two."""
-    place = share * (len(values) - 1)
-    below = int(place)
-    above = min(below + 1, len(values) - 1)
-    return values[below] + (values[above] - values[below]) * (place - below)
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)

@@ -99,7 +99,7 @@ class SweepScreen(JobScreen):
             return
         self._header.show(sweep, progress_of(sweep, runs), now)
         self._notice.show(sweep, Run())
-        self._members.show(sweep.members, runs, now)
+        self._members.show(sweep, runs, now)
         began = time.monotonic()
         if not self.is_settled and began >= self._fold_at:
             self._told = self._n_events

@@ -12,15 +12,15 @@ from jobs.protocol import Accuracy
 from workbench.model.run import Run
 from workbench.model.series import placed
 from workbench.plain import plain
-from workbench.widgets.axes import log_ticks, number, tick
+from workbench.widgets.axes import number
 from workbench.widgets.chart import Chart
 from workbench.widgets.lines import short
+from workbench.widgets.rows import AXIS_LINES, FRAME_LINES, NAME_WIDTH, frame, left_out
 from workbench.widgets.timing import letter_of, plans_of
 
 _MARKERS = {"reference": "●", "labels": "◆"}
 _OTHER_MARKER = "■"
-_NAME_WIDTH = 20
-_AXIS_LINES, _FRAME_LINES = 2, 2
+_NUMBER_WIDTH = 12
 _MOST_ROWS = 10
 """For which it takes room from the chart beside it."""
 
@@ -41,27 +41,26 @@ class ErrorPanel(Chart):
             against = list(dict.fromkeys(row.against for row in rows))
             key = "  ".join(f"{_MARKERS.get(name, _OTHER_MARKER)} to {plain(name)}" for name in against)
             self.border_title = Text(f"force error, meV/Å rms  {key}")
-            self.styles.min_height = min(len(rows), _MOST_ROWS) + _AXIS_LINES + _FRAME_LINES
+            self.styles.min_height = min(len(rows), _MOST_ROWS) + AXIS_LINES + FRAME_LINES
             self.redraw()
 
     def draw(self, plot: Plot, width: int, height: int) -> str | None:
         """The rows from above, each with its number beside its mark."""
-        rows = fitting(self._rows, max(1, height - _AXIS_LINES))
-        left_out = len(self._rows) - len(rows)
-        self.border_subtitle = f"{left_out} more: z, or a taller terminal" if left_out else ""
+        rows = fitting(self._rows, max(1, height - AXIS_LINES))
+        self.border_subtitle = left_out(len(self._rows) - len(rows))
         measured = [row.force_rmse_mev_per_a for row in rows]
         errors = [None if error is None else placed(error) for error in measured]
         positive = [error for error in errors if error and error > 0]
         if not rows:
             return "No error has been measured yet."
-        low, high = _limits(positive)
-        left, right = math.log10(low), math.log10(high)
+        limits = _limits(positive)
+        left = math.log10(limits[0])
         names = []
         for index, (row, error) in enumerate(zip(rows, errors, strict=True)):
             y = -index
             first = index == 0 or rows[index - 1].plan != row.plan
             name = f"{letter_of(self._plans, row.plan)} {plain(row.plan)}" if first else ""
-            names.append(short(name, _NAME_WIDTH))
+            names.append(short(name, NAME_WIDTH))
             marker = _MARKERS.get(row.against, _OTHER_MARKER)
             colour = self.colour(self._plans.index(row.plan))
             x = math.log10(error) if error and error > 0 else left
@@ -69,13 +68,8 @@ class ErrorPanel(Chart):
                 plot.plot([left, x], [y, y], marker="┈", color=colour)
             said = "not known" if error is None else f"{number(error)}{'' if row.passed else ' ✗ too large'}"
             plot.text(f"{marker} {said}", x, y, alignment="left", color=colour)
-        # Room on the right for the number beside the last mark, at the width of a letter.
-        canvas = max(10, width - _NAME_WIDTH - 2)
-        plot.xlim(left, right + (right - left) * 14 / canvas)
-        plot.ylim(0.5 - len(rows), 0.5)
-        plot.yticks([-index for index in range(len(rows))], names)
-        ticks = log_ticks(low, high, max(3, canvas // 10))
-        plot.xticks([math.log10(value) for value in ticks], [tick(value) for value in ticks])
+        # Room on the right for the number beside the last mark.
+        frame(plot, names, limits, width, room=_NUMBER_WIDTH, name_width=NAME_WIDTH)
         return None
 
 

@@ -5,22 +5,30 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
+from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
+from textual.widget import Widget
 from textual.widgets import Static
 from textual_plotext.plot import Plot
 
-from jobs.sweep import short
-from workbench.model.sweep_result import Folded, Line
+from jobs.sweep import short as key_name
+from workbench.model.series import placed
+from workbench.model.sweep_picture import Line, Mark
+from workbench.model.sweep_result import Folded
 from workbench.plain import plain
 from workbench.widgets.axes import linear_ticks, log_ticks, number, tick
 from workbench.widgets.chart import N_COLOURS, Chart
+from workbench.widgets.lines import short
+from workbench.widgets.rows import AXIS_LINES, frame, left_out
 from workbench.widgets.timing import LETTERS
 
 _LOG_FROM = 6.0
 """Where the largest value is this many times the smallest, an axis is logarithmic."""
 _MOST_NAMED = 6
+_AIR = 1.15
+_LEAST_MS = 1e-6
 
 
 class SweepChart(Chart):
@@ -29,13 +37,41 @@ class SweepChart(Chart):
     def __init__(self) -> None:
         super().__init__()
         self.lines: Sequence[Line] = ()
-        self.nothing = ""
-        """Why there is no line."""
+        self.marks: Sequence[Mark] = ()
 
     def draw(self, plot: Plot, width: int, height: int) -> str | None:
+        """Lines along an axis, or a row for each name."""
+        if self.lines:
+            self._draw_lines(plot, width, height)
+        elif self.marks:
+            self._draw_marks(plot, width, height)
+        else:
+            return "No member has timed anything yet."
+        return None
+
+    def _draw_marks(self, plot: Plot, width: int, height: int) -> None:
+        """From quartile to quartile, the number beside it; the fastest where not all have room."""
+        rows = self.marks[-max(1, height - AXIS_LINES) :]
+        self._say(left_out(len(self.marks) - len(rows)))
+        said = [_said(mark) for mark in rows]
+        name_width = min(max(cell_len(plain(mark.name)) for mark in rows), width // 2)
+        limits = _limits([value for mark in rows for value in (mark.low_ms, mark.high_ms)])
+        for index, mark in enumerate(rows):
+            colour = self.colour(index % N_COLOURS)
+            ends = [_log(value) for value in (mark.low_ms, mark.median_ms, mark.high_ms)]
+            plot.plot([ends[0], ends[2]], [-index, -index], marker="━", color=colour)
+            plot.text(f"● {said[index]}", ends[1], -index, alignment="left", color=colour)
+        names = [short(plain(mark.name), name_width) for mark in rows]
+        frame(plot, names, limits, width, room=max(map(len, said)) + 3, name_width=name_width)
+
+    def _say(self, text: str) -> None:
+        """Below the panel that it stands in."""
+        if isinstance(self.parent, Widget):
+            self.parent.border_subtitle = text
+
+    def _draw_lines(self, plot: Plot, width: int, height: int) -> None:
         """Each line in its colour, with its letter at its points."""
-        if not self.lines:
-            return self.nothing
+        self._say("")
         all_x = [x for line in self.lines for x in line.xs]
         all_y = [y for line in self.lines for y in (*line.lows, *line.medians, *line.highs)]
         x_of, log_x = _scale(all_x)
@@ -60,7 +96,6 @@ class SweepChart(Chart):
         values = values[:: math.ceil(len(values) / max(2, width // 10))]
         plot.xticks([x_of(value) for value in values], [tick(value) for value in values])
         self.set_class(log_x, "-log-x")
-        return None
 
 
 class SweepPanel(Vertical):
@@ -84,16 +119,11 @@ class SweepPanel(Vertical):
 
     def show(self, folded: Folded) -> None:
         """Draw what the members have measured."""
-        axis, lines = folded.axis, folded.lines
-        self.border_title = Text(
-            f"median ms over {plain(short(axis))}, quartiles as bars" if axis else "chart"
-        )
-        if folded.rows:
-            self._chart.nothing = "The rows differ in nothing that is a number: the table has them."
-        else:
-            self._chart.nothing = "No member has timed anything yet."
-        if lines != self._chart.lines or not lines:
-            self._chart.lines = lines
+        axis, lines, marks = folded.axis, folded.lines, folded.marks
+        over = f" over {plain(key_name(axis))}" if axis else ""
+        self.border_title = Text(f"median ms{over}, quartiles as bars")
+        if (lines, marks) != (self._chart.lines, self._chart.marks) or not (lines or marks):
+            self._chart.lines, self._chart.marks = lines, marks
             self._chart.redraw()
             self._legend.update(self._names(lines))
 
@@ -113,6 +143,21 @@ class SweepPanel(Vertical):
 def letter(index: int) -> str:
     """What stands for a line."""
     return LETTERS[index % len(LETTERS)]
+
+
+def _said(mark: Mark) -> str:
+    ratio = "" if mark.speed_up is None else f"  {number(mark.speed_up)}×"
+    return f"{number(mark.median_ms)} ms{ratio}"
+
+
+def _limits(values: Sequence[float]) -> tuple[float, float]:
+    """Around the values, with some air: an axis needs an extent."""
+    return 10 ** _log(min(values)) / _AIR, 10 ** _log(max(values)) * _AIR
+
+
+def _log(value: float) -> float:
+    """Where a time stands on an axis of logarithms, whatever was told."""
+    return math.log10(max(_LEAST_MS, placed(value)))
 
 
 def _scale(values: Sequence[float]) -> tuple[Callable[[float], float], bool]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
+from jobs.sweep import Value, label_of, shown
 from workbench.model.job import Job, JobState
 from workbench.model.run import Run
-from workbench.model.sweep_result import figure_of
+from workbench.model.sweep import Sweep
+from workbench.model.sweep_rows import figure_of
 from workbench.plain import plain
 from workbench.report import duration
 from workbench.widgets import words
@@ -34,11 +36,15 @@ class SweepMembers(LineTable[Job]):
         super().__init__(id=id)
         self._runs: Mapping[str, Run] = {}
         self._now = 0.0
+        self._titles: Mapping[str, str] = {}
 
-    def show(self, members: Sequence[Job], runs: Mapping[str, Run], now: float) -> None:
-        """Draw these members; `runs` are theirs, by job."""
+    def show(self, sweep: Sweep, runs: Mapping[str, Run], now: float) -> None:
+        """Draw its members; `runs` are theirs, by job."""
         self._runs, self._now = runs, now
-        self.show_rows(members)
+        self._titles = {
+            member.id: title for member, title in zip(sweep.members, titles_of(sweep), strict=True)
+        }
+        self.show_rows(sweep.members)
 
     def key_of(self, row: Job) -> str:
         """Its id."""
@@ -57,7 +63,7 @@ class SweepMembers(LineTable[Job]):
         texts = {
             "#": (str(row.part.index) if row.part else "", "muted"),
             "state": (words.job_state_text(row), tone),
-            "member": (plain(row.spec.name), ""),
+            "member": (plain(self._titles[row.id]), ""),
             "elapsed": (duration(row.elapsed_s(self._now)), ""),
             "progress": (bar, tone),
             "found": _found(row, run),
@@ -65,6 +71,32 @@ class SweepMembers(LineTable[Job]):
         return [
             Cell(texts[title][0], room, title in _RIGHT, texts[title][1]) for title, room in _layout(width)
         ]
+
+
+def titles_of(sweep: Sweep) -> list[str]:
+    """Each member by the values that tell it from the others: `h2co-small fast seed=3`."""
+    over = {key: values for key, values in sweep.over.items() if len(values) > 1}
+    common = {key: set.intersection(*map(_parts, values)) for key, values in over.items()}
+    titles = []
+    for member in sweep.members:
+        at = member.part.at if member.part else {}
+        said = [_said(key, at[key], common[key]) for key in over if key in at]
+        titles.append(" ".join(said) or member.spec.name)
+    return titles
+
+
+def _parts(value: Value) -> set[Value]:
+    return set(value) if isinstance(value, tuple) else {value}
+
+
+def _said(key: str, value: Value, common: Set[Value]) -> str:
+    """A name speaks for itself, a number with its key; of a list what not all have."""
+    if isinstance(value, tuple):
+        value = tuple(part for part in value if part not in common) or value
+        names = all(isinstance(part, str) for part in value)
+    else:
+        names = isinstance(value, str)
+    return shown(value) if names else label_of({key: value})
 
 
 def _layout(width: int) -> list[tuple[str, int]]:
