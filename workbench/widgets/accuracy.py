@@ -15,12 +15,12 @@ from workbench.plain import plain
 from workbench.widgets.axes import number
 from workbench.widgets.chart import Chart
 from workbench.widgets.lines import short
-from workbench.widgets.rows import AXIS_LINES, FRAME_LINES, NAME_WIDTH, frame, left_out
+from workbench.widgets.rows import AXIS_LINES, FRAME_LINES, frame, left_out
 from workbench.widgets.timing import letter_of, plans_of
 
 _MARKERS = {"reference": "●", "labels": "◆"}
 _OTHER_MARKER = "■"
-_NUMBER_WIDTH = 12
+_NAME_WIDTH = 20
 _MOST_ROWS = 10
 """For which it takes room from the chart beside it."""
 
@@ -55,21 +55,21 @@ class ErrorPanel(Chart):
             return "No error has been measured yet."
         limits = _limits(positive)
         left = math.log10(limits[0])
-        names = []
+        names, texts = [], []
         for index, (row, error) in enumerate(zip(rows, errors, strict=True)):
             y = -index
             first = index == 0 or rows[index - 1].plan != row.plan
             name = f"{letter_of(self._plans, row.plan)} {plain(row.plan)}" if first else ""
-            names.append(short(name, NAME_WIDTH))
+            names.append(short(name, _NAME_WIDTH))
             marker = _MARKERS.get(row.against, _OTHER_MARKER)
             colour = self.colour(self._plans.index(row.plan))
             x = math.log10(error) if error and error > 0 else left
             if x > left:
                 plot.plot([left, x], [y, y], marker="┈", color=colour)
             said = "not known" if error is None else f"{number(error)}{'' if row.passed else ' ✗ too large'}"
-            plot.text(f"{marker} {said}", x, y, alignment="left", color=colour)
-        # Room on the right for the number beside the last mark.
-        frame(plot, names, limits, width, room=_NUMBER_WIDTH, name_width=NAME_WIDTH)
+            texts.append(f"{marker} {said}")
+            plot.text(texts[-1], x, y, alignment="left", color=colour)
+        frame(plot, names, limits, width, texts)
         return None
 
 

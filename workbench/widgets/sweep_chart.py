@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from rich.cells import cell_len
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.containers import Vertical
@@ -53,16 +52,16 @@ class SweepChart(Chart):
         """From quartile to quartile, the number beside it; the fastest where not all have room."""
         rows = self.marks[-max(1, height - AXIS_LINES) :]
         self._say(left_out(len(self.marks) - len(rows)))
-        said = [_said(mark) for mark in rows]
-        name_width = min(max(cell_len(plain(mark.name)) for mark in rows), width // 2)
         limits = _limits([value for mark in rows for value in (mark.low_ms, mark.high_ms)])
+        names, texts = [], []
         for index, mark in enumerate(rows):
             colour = self.colour(index % N_COLOURS)
-            ends = [_log(value) for value in (mark.low_ms, mark.median_ms, mark.high_ms)]
-            plot.plot([ends[0], ends[2]], [-index, -index], marker="━", color=colour)
-            plot.text(f"● {said[index]}", ends[1], -index, alignment="left", color=colour)
-        names = [short(plain(mark.name), name_width) for mark in rows]
-        frame(plot, names, limits, width, room=max(map(len, said)) + 3, name_width=name_width)
+            low, middle, high = (_log(value) for value in (mark.low_ms, mark.median_ms, mark.high_ms))
+            names.append(short(plain(mark.name), width // 2))
+            texts.append(_said(mark))
+            plot.plot([low, high], [-index, -index], marker="━", color=colour)
+            plot.text(texts[-1], middle, -index, alignment="left", color=colour)
+        frame(plot, names, limits, width, texts)
 
     def _say(self, text: str) -> None:
         """Below the panel that it stands in."""
@@ -147,7 +146,7 @@ def letter(index: int) -> str:
 
 def _said(mark: Mark) -> str:
     ratio = "" if mark.speed_up is None else f"  {number(mark.speed_up)}×"
-    return f"{number(mark.median_ms)} ms{ratio}"
+    return f"● {number(mark.median_ms)} ms{ratio}"
 
 
 def _limits(values: Sequence[float]) -> tuple[float, float]:
