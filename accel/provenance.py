@@ -30,7 +30,7 @@ def provenance(*, device: str = "cpu", threads: int = 1) -> dict[str, Value]:
         "device": device,
         "device_name": device_name(device),
         "threads": threads,
-        "cores": _usable_cores(),
+        "cores": usable_cores(),
         "host": platform.node(),
         "system": f"{platform.system()} {platform.release()}",
         "versions": versions(),
@@ -102,7 +102,8 @@ def _cpu_name() -> str:
     return platform.processor() or platform.machine()
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """On which this process may run."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

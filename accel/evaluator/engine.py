@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
@@ -23,6 +22,7 @@ from accel.evaluator.pairs import PairArrays, choose_tables, pair_arrays, repel
 from accel.evaluator.prepared import PreparedModel
 from accel.evaluator.radial import R_MIN_A, knots, table_pairs
 from accel.evaluator.tables import layer_arrays
+from accel.evaluator.team import Team
 from accel.neighbours import Candidates, NeighbourList
 from accel.prediction import Prediction
 
@@ -104,7 +104,7 @@ class CompiledEvaluator:
         self._structure: _Structure | None = None
         self._candidates: Candidates | None = None
         self._edges: Edges | None = None
-        self._pool = ThreadPoolExecutor(threads) if threads > 1 else None
+        self._team = Team(threads) if threads > 1 else None
         self._layers_of: dict[tuple[int, ...], tuple[PackedLayer, ...]] = {}
         self._shares: list[tuple[int, int, int]] = []
         self._work: list[Work] = []
@@ -317,9 +317,9 @@ class CompiledEvaluator:
 
     def _over(self, work: Callable[[int, int, int], Any]) -> list[Any]:
         """Call `work(first block, end, thread)` on each thread's share of the blocks."""
-        if self._pool is None or len(self._shares) < 2:
+        if self._team is None or len(self._shares) < 2:
             return [work(*share) for share in self._shares]
-        return list(self._pool.map(lambda share: work(*share), self._shares))
+        return self._team.over(work, self._shares)
 
 
 def _padded_rows(rows: NDArray[np.float64], dtype: Any) -> NDArray[Any]:
