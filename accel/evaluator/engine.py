@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +12,7 @@ from accel.data import check_elements, check_geometry
 from accel.errors import PlanError, StructureError
 from accel.evaluator import passes
 from accel.evaluator.block import STEPS, Work, make_work
+from accel.evaluator.compilation import Entries
 from accel.evaluator.counting import multiply_adds
 from accel.evaluator.edge_lanes import KNOT_DATA
 from accel.evaluator.geometry import Edges, allocate, measure_edges
@@ -54,6 +55,7 @@ class _Structure:
     pairs: PairArrays
     atomic_energies_ev: NDArray[np.float64]
     """[n_atoms]."""
+    entries: Entries = field(default_factory=Entries)
 
 
 class CompiledEvaluator:
@@ -119,10 +121,12 @@ class CompiledEvaluator:
                 two atoms nearer than the radial tables reach).
         """
         check_geometry(atoms)
-        check_elements(atoms, self._extracted.atomic_numbers.tolist())
         positions = np.asarray(atoms.positions, dtype=np.float64)
         cell, pbc = np.array(atoms.cell, dtype=np.float64), np.array(atoms.pbc, dtype=bool)
-        structure = self._prepare(np.asarray(atoms.numbers, dtype=np.int64), positions)
+        numbers = np.asarray(atoms.numbers, dtype=np.int64)
+        if not self._is_prepared_for(numbers):
+            check_elements(atoms, self._extracted.atomic_numbers.tolist())
+        structure = self._prepare(numbers, positions)
         ordered = np.ascontiguousarray(positions[structure.order])
         edges = self._measure(ordered, cell, pbc, structure)
         energies, forces, virial = self._run(structure, edges)
@@ -157,9 +161,12 @@ class CompiledEvaluator:
             return 0
         return multiply_adds(self._structure.layers, len(self._structure.order), self.n_edges)
 
+    def _is_prepared_for(self, numbers: NDArray[np.int64]) -> bool:
+        return self._structure is not None and np.array_equal(numbers, self._structure.numbers)
+
     def _prepare(self, numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> _Structure:
         """Tables and work space for these elements, made again only when they change."""
-        if self._structure is not None and np.array_equal(numbers, self._structure.numbers):
+        if self._structure is not None and self._is_prepared_for(numbers):
             return self._structure
         extracted = self._extracted
         known = {int(z): i for i, z in enumerate(extracted.atomic_numbers)}
@@ -278,7 +285,8 @@ class CompiledEvaluator:
         virials = np.zeros((self.threads, 3, 3))
 
         def forward(index: int, start: int, stop: int, thread: int) -> None:
-            passes.forward(
+            structure.entries.call(
+                ("forward", index), passes.forward,
                 layers[index], nodes[index], layers[index + 1], nodes[index + 1].up,
                 system, start, stop, self._work[thread],
             )  # fmt: skip
@@ -286,7 +294,8 @@ class CompiledEvaluator:
         def turn(start: int, stop: int, thread: int) -> None:
             own = g_up[last][thread if last else 0]
             own[:] = 0.0
-            passes.turn(
+            structure.entries.call(
+                "turn", passes.turn,
                 layers[last], nodes[last], own, last > 0, system, start, stop,
                 forces[thread], virials[thread], self._work[thread],
             )  # fmt: skip
@@ -294,7 +303,8 @@ class CompiledEvaluator:
         def reverse(index: int, start: int, stop: int, thread: int) -> None:
             own = g_up[index][thread if index else 0]
             own[:] = 0.0
-            passes.reverse(
+            structure.entries.call(
+                ("reverse", index), passes.reverse,
                 layers[index], nodes[index], layers[index + 1], g_up[index + 1], own, index > 0, system,
                 start, stop, forces[thread], virials[thread], self._work[thread],
             )  # fmt: skip
