@@ -24,6 +24,7 @@ async def test_lines_that_outgrow_the_panel_at_once_are_seen_at_their_end() -> N
         assert log.scroll_offset.y == N_LINES - 10
         await hand.pause()
         assert log.scroll_offset.y == N_LINES - 10
+        assert log.vertical_scrollbar.position == N_LINES - 10
 
 
 async def test_lines_that_come_before_the_panel_has_a_size_are_seen_at_their_end() -> None:
@@ -35,3 +36,4 @@ async def test_lines_that_come_before_the_panel_has_a_size_are_seen_at_their_end
         await app.mount(log)
         await hand.pause()
         assert log.scroll_offset.y == N_LINES - 10
+        assert log.vertical_scrollbar.position == N_LINES - 10

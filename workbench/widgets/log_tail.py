@@ -45,6 +45,11 @@ class LogTail(ScrollView, can_focus=True):
         """Stay at the end when the room changes."""
         self._keep_to_the_end()
 
+    def watch_show_vertical_scrollbar(self, is_shown: bool) -> None:
+        """Have a scroll bar that has just come say where the panel is; Textual tells only those there are."""
+        if is_shown:
+            self.vertical_scrollbar.position = self.scroll_y
+
     def toggle_following(self) -> bool:
         """Keep to the end, or stop doing so; which it is now."""
         self.following = not self.following
