@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,16 +11,15 @@ from accel.data import check_elements, check_geometry
 from accel.errors import PlanError, StructureError
 from accel.evaluator import passes
 from accel.evaluator.block import STEPS, Work, make_work
-from accel.evaluator.compilation import Entries
 from accel.evaluator.counting import multiply_adds
 from accel.evaluator.edge_lanes import KNOT_DATA
 from accel.evaluator.geometry import Edges, allocate, measure_edges
-from accel.evaluator.lanes import aligned, padded
 from accel.evaluator.numbering import blocks_of, order_of, shares_of
-from accel.evaluator.packing import PackedLayer, on_cache_lines, pack
+from accel.evaluator.packing import PackedLayer, pack
 from accel.evaluator.pairs import PairArrays, choose_tables, pair_arrays, repel
 from accel.evaluator.prepared import PreparedModel
 from accel.evaluator.radial import R_MIN_A, knots, table_pairs
+from accel.evaluator.structure import Structure, make_nodes
 from accel.evaluator.tables import layer_arrays
 from accel.evaluator.team import Team
 from accel.neighbours import Candidates, NeighbourList
@@ -35,27 +33,6 @@ if TYPE_CHECKING:
 
 _RADIAL_TOLERANCE = {"float64": 2e-9, "float32": 3e-5}
 """Largest error of a tabulated derivative, as a fraction of the largest radial weight's slope."""
-
-
-@dataclass(slots=True)
-class _Structure:
-    """What stays as long as the atoms' elements do."""
-
-    numbers: NDArray[np.int64]
-    order: NDArray[np.int64]
-    """Our atom i is the caller's atom order[i]: atoms of one element stand in a row."""
-    blocks: NDArray[np.int64]
-    """[n_blocks, 3]: element, first atom, end."""
-    layers: tuple[PackedLayer, ...]
-    nodes: tuple[passes.Nodes, ...]
-    g_up: tuple[NDArray[Any], ...]
-    """By layer: [n_threads, …] gradient by what its senders carry, each thread its own."""
-    element: NDArray[np.int64]
-    """[n_atoms], in our order: index among the elements present."""
-    pairs: PairArrays
-    atomic_energies_ev: NDArray[np.float64]
-    """[n_atoms]."""
-    entries: Entries = field(default_factory=Entries)
 
 
 class CompiledEvaluator:
@@ -103,7 +80,7 @@ class CompiledEvaluator:
         self._extracted = self._prepared.extracted
         self._intervals = self._prepared.n_intervals
         self._neighbours = NeighbourList(self._extracted.cutoff_a, skin_a)
-        self._structure: _Structure | None = None
+        self._structure: Structure | None = None
         self._candidates: Candidates | None = None
         self._edges: Edges | None = None
         self._team = Team(threads) if threads > 1 else None
@@ -164,7 +141,7 @@ class CompiledEvaluator:
     def _is_prepared_for(self, numbers: NDArray[np.int64]) -> bool:
         return self._structure is not None and np.array_equal(numbers, self._structure.numbers)
 
-    def _prepare(self, numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> _Structure:
+    def _prepare(self, numbers: NDArray[np.int64], positions: NDArray[np.float64]) -> Structure:
         """Tables and work space for these elements, made again only when they change."""
         if self._structure is not None and self._is_prepared_for(numbers):
             return self._structure
@@ -176,8 +153,10 @@ class CompiledEvaluator:
         element = element[order]
         layers = self._layers(tuple(present))
         indices = np.array(present, dtype=np.int64)[element]
-        nodes, g_up = self._room(layers, np.array(present, dtype=np.int64), element)
-        self._structure = _Structure(
+        nodes, g_up = make_nodes(
+            extracted, layers, np.array(present, dtype=np.int64), element, np.dtype(self.dtype), self.threads
+        )
+        self._structure = Structure(
             numbers=numbers.copy(),
             order=order,
             blocks=blocks_of(element),
@@ -205,40 +184,12 @@ class CompiledEvaluator:
             )
         return self._layers_of[present]
 
-    def _room(
-        self, layers: tuple[PackedLayer, ...], present: NDArray[np.int64], element: NDArray[np.int64]
-    ) -> tuple[tuple[passes.Nodes, ...], tuple[NDArray[Any], ...]]:
-        """What every layer keeps for these atoms. In the first layer, an atom sends what its element does."""
-        dtype, n_atoms = np.dtype(self.dtype), len(element)
-        embedding = self._extracted.embedding[present]
-        up = _padded_rows(embedding @ self._extracted.layers[0].up[0], dtype)
-        before = aligned(0, dtype)
-        if layers[0].n_residual:
-            before = on_cache_lines(_padded_rows(embedding, dtype)[element])
-        place, n_before, g_before = element, 1, aligned(0, dtype)
-        nodes, g_up = [], []
-        for index, layer in enumerate(layers):
-            kept = n_atoms if index < len(layers) - 1 else 0
-            features = [aligned(kept * layer.n_out * layer.channels, dtype) for _ in range(2)]
-            message = aligned(kept * layer.n_kept * layer.channels, dtype)
-            nodes.append(
-                passes.Nodes(place, on_cache_lines(up), before, n_before, g_before, message, *features)
-            )
-            threads = self.threads if index else 1
-            g_up.append(aligned(threads * (up.size if index else 0), dtype).reshape(threads, -1))
-            if kept:
-                before, g_before, n_before = features[0], features[1], layer.n_out
-                following = layers[index + 1]
-                place = np.arange(n_atoms)
-                up = np.zeros((n_atoms, following.n_in * following.edge_channels), dtype=dtype)
-        return tuple(nodes), tuple(g_up)
-
     def _measure(
         self,
         positions: NDArray[np.float64],
         cell: NDArray[np.float64],
         pbc: NDArray[np.bool_],
-        structure: _Structure,
+        structure: Structure,
     ) -> Edges:
         """Edges inside the cutoff at these positions."""
         extracted = self._extracted
@@ -271,7 +222,7 @@ class CompiledEvaluator:
         return edges
 
     def _run(
-        self, structure: _Structure, edges: Edges
+        self, structure: Structure, edges: Edges
     ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
         """Energies, forces and virial in our order of atoms."""
         extracted, layers, nodes, g_up = self._extracted, structure.layers, structure.nodes, structure.g_up
@@ -330,10 +281,3 @@ class CompiledEvaluator:
         if self._team is None or len(self._shares) < 2:
             return [work(*share) for share in self._shares]
         return self._team.over(work, self._shares)
-
-
-def _padded_rows(rows: NDArray[np.float64], dtype: Any) -> NDArray[Any]:
-    """Rows with zeros behind them, up to whole vectors."""
-    out = np.zeros((len(rows), padded(rows.shape[1], dtype)), dtype=dtype)
-    out[:, : rows.shape[1]] = rows
-    return out

@@ -37,8 +37,14 @@ def plot(height: float) -> Plot:
 
 
 def painters() -> list[psutil.Process]:
-    children = psutil.Process().children()
-    return [child for child in children if "workbench.painting" in child.cmdline()]
+    return [child for child in psutil.Process().children() if _is_painter(child)]
+
+
+def _is_painter(process: psutil.Process) -> bool:
+    try:
+        return "workbench.painting" in process.cmdline()
+    except psutil.Error:  # one of another test, which has just ended
+        return False
 
 
 def paint_until_apart(painter: Painter) -> psutil.Process:
