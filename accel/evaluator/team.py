@@ -118,8 +118,9 @@ class _Helper:
 
     def answer(self) -> Any:
         """What the work returned, or raise what it raised."""
-        if self._error is not None:
-            raise self._error
+        error, self._error = self._error, None  # whose frames would keep alive what the work was done for
+        if error is not None:
+            raise error
         return self._found
 
 

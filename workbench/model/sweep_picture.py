@@ -73,9 +73,11 @@ def lines_of(rows: Sequence[Row], axis: str) -> list[Line]:
 def marks_of(rows: Sequence[Row]) -> list[Mark]:
     """The slowest first; a plan that several members timed at otherwise the same point is one mark."""
     several_cases = _has_several_cases(rows)
+    keys = rows[0].point if rows else ()
+    differing = [key for key in keys if key != _PLANS and len({row.point[key] for row in rows}) > 1]
     together: defaultdict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        others = [shown(value) for key, value in row.point.items() if key != _PLANS and _differs(rows, key)]
+        others = [shown(row.point[key]) for key in differing]
         together[" ".join([row.plan, *others, *([row.case] if several_cases else [])])].append(row)
     marks = [
         Mark(
@@ -95,10 +97,6 @@ def _has_several_cases(rows: Sequence[Row]) -> bool:
     for row in rows:
         cases[(row.plan, *row.point.values())].add(row.case)
     return any(len(of) > 1 for of in cases.values())
-
-
-def _differs(rows: Sequence[Row], key: str) -> bool:
-    return len({row.point[key] for row in rows}) > 1
 
 
 def _is_number(value: object) -> bool:

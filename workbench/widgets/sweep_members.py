@@ -41,9 +41,8 @@ class SweepMembers(LineTable[Job]):
     def show(self, sweep: Sweep, runs: Mapping[str, Run], now: float) -> None:
         """Draw its members; `runs` are theirs, by job."""
         self._runs, self._now = runs, now
-        self._titles = {
-            member.id: title for member, title in zip(sweep.members, titles_of(sweep), strict=True)
-        }
+        if [*self._titles] != [member.id for member in sweep.members]:
+            self._titles = _titles(sweep)
         self.show_rows(sweep.members)
 
     def key_of(self, row: Job) -> str:
@@ -73,15 +72,15 @@ class SweepMembers(LineTable[Job]):
         ]
 
 
-def titles_of(sweep: Sweep) -> list[str]:
-    """Each member by the values that tell it from the others: `h2co-small fast seed=3`."""
+def _titles(sweep: Sweep) -> dict[str, str]:
+    """By id, each member's values that tell it from the others: `h2co-small fast seed=3`."""
     over = {key: values for key, values in sweep.over.items() if len(values) > 1}
     common = {key: set.intersection(*map(_parts, values)) for key, values in over.items()}
-    titles = []
+    titles = {}
     for member in sweep.members:
         at = member.part.at if member.part else {}
         said = [_said(key, at[key], common[key]) for key in over if key in at]
-        titles.append(" ".join(said) or member.spec.name)
+        titles[member.id] = " ".join(said) or member.spec.name
     return titles
 
 
